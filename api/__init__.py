@@ -1,0 +1,1 @@
+"""The HTTP face of the hotline: the versioned API, health, metrics and the pages people work with."""

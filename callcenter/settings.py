@@ -1,0 +1,110 @@
+"""Every setting, typed, in one place. Each is the environment variable ``CALLCENTER_<NAME>``.
+
+No secret has a default: what is not given is generated at first start and kept under ``data_dir`` with mode 0600.
+"""
+
+from functools import cached_property
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """The settings of one process. Paths are absolute once read; ports of 0 mean "a free one, kept for restarts"."""
+
+    model_config = SettingsConfigDict(env_prefix="CALLCENTER_", extra="ignore", frozen=True)
+
+    # -- where things are ------------------------------------------------------------------------------------------
+    data_dir: Path = Field(REPOSITORY / "var" / "data", description="database, recordings, spool, generated secrets")
+    models_dir: Path = Field(REPOSITORY / "models", description="artefacts and their cards")
+    dialplans_dir: Path = Field(REPOSITORY / "dialplans", description="Asterisk's configuration templates")
+    asterisk_dir: Path = Field(
+        REPOSITORY / "var" / "asterisk", description="our own Asterisk as scripts/setup unpacked it"
+    )
+    prompts_dir: Path = Field(REPOSITORY / "var" / "prompts", description="rendered prompts, 8 kHz A-law and WAV")
+
+    # -- store and live events -------------------------------------------------------------------------------------
+    database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in data_dir")
+    database_patience_ms: int = Field(
+        300,
+        ge=10,
+        description="a write of a live call that takes longer goes to the spool, and the call goes on",
+    )
+    redis_url: str = Field("", description="redis://…; empty: live events stay in this process")
+
+    # -- the line --------------------------------------------------------------------------------------------------
+    asterisk: Literal["own", "external", "none"] = Field(
+        "own", description="own: started by us; external: yours, see docs/asterisk.md; none: no line at all"
+    )
+    lines: tuple[str, ...] = Field(("12319",), description="the numbers dialled that are this hotline")
+    demo_line: bool = Field(False, description="true only for the demo, whose caller is the synthetic voice")
+    sip_host: str = Field("127.0.0.1", description="address our own Asterisk listens on")
+    sip_port: int = Field(0, ge=0, le=65535)
+    trunk_match: tuple[str, ...] = Field(
+        ("127.0.0.2/32",), description="addresses or networks the carrier's trunk calls from"
+    )
+    agent_extensions: tuple[str, ...] = Field(("101", "102"), description="telephones of the agents")
+    bridge_host: str = Field("127.0.0.1", description="address of FastAGI and AudioSocket; both are plain: loopback")
+    agi_port: int = Field(0, ge=0, le=65535)
+    audiosocket_port: int = Field(0, ge=0, le=65535)
+    ami_host: str = Field("127.0.0.1")
+    ami_port: int = Field(0, ge=0, le=65535)
+    ami_user: str = Field("hotline")
+    ami_secret: SecretStr = Field(SecretStr(""), description="required with an external Asterisk")
+    recordings_dir: Path | None = Field(
+        None, description="where Asterisk writes recordings; default data_dir/recordings"
+    )
+    queue_timeout_s: int = Field(
+        60, ge=1, description="a citizen waits this long for an agent, then the machine listens"
+    )
+    statement_max_s: int = Field(180, ge=10, description="longest statement to the machine")
+    statement_start_s: int = Field(12, ge=3, description="silence after the prompt before the machine asks again")
+
+    # -- hearing ---------------------------------------------------------------------------------------------------
+    speech_model: Path = Field(REPOSITORY / "models" / "cmn-synthetic", description="a Vosk model directory")
+    speech_threads: int = Field(0, ge=0, description="decoding threads; 0: one a core")
+    speech_max_legs: int = Field(0, ge=0, description="legs heard live; 0: as measured at start")
+    utterance_silence_ms: int = Field(700, ge=200, description="silence that ends an utterance")
+    statement_silence_ms: int = Field(2000, ge=500, description="silence that ends a statement to the machine")
+
+    # -- routing ---------------------------------------------------------------------------------------------------
+    router_model: str = Field("", description="version under models/router; empty: the promoted one")
+    category_standard: str = Field("GB/T 30428.2-2013", description="the urban categories a case is filed under")
+
+    # -- HTTP ------------------------------------------------------------------------------------------------------
+    http_host: str = Field("127.0.0.1")
+    http_port: int = Field(8080, ge=0, le=65535)
+    public_url: str = Field("", description="how people reach the pages; empty: http://http_host:http_port")
+    session_hours: int = Field(12, ge=1, description="a sign-in lasts this long")
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("data_dir", "models_dir", "dialplans_dir", "asterisk_dir", "prompts_dir", "speech_model")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+    @field_validator("trunk_match")
+    @classmethod
+    def _networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ip_network(value, strict=False)) for value in values)
+
+    @cached_property
+    def store_url(self) -> str:
+        """The database URL in force."""
+        return self.database_url or f"sqlite+aiosqlite:///{self.data_dir / 'callcenter.db'}"
+
+    @cached_property
+    def recordings(self) -> Path:
+        """The folder of recordings in force."""
+        return (self.recordings_dir or self.data_dir / "recordings").absolute()
+
+    @cached_property
+    def spool(self) -> Path:
+        """The folder of the fsynced spool."""
+        return self.data_dir / "spool"

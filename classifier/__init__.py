@@ -1,0 +1,1 @@
+"""Text -> Routing. Knows nothing of calls, cases or HTTP."""
