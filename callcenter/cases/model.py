@@ -1,0 +1,143 @@
+"""The case as the store keeps it: the work order, its log, what people decided about it, and the row that can be
+erased.
+
+Knows nothing of telephones: ``call_id`` is where a case came from, no more. States are those of the national standard's
+flow (上报 → 待派遣 …); later steps of the flow add theirs.
+"""
+
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from callcenter.storage.base import Base, BigId
+
+DRAFT: Final = "draft"
+"""The citizen is still speaking; no unit sees it. 草稿"""
+REPORTED: Final = "reported"
+"""Complete, numbered, not yet filed. 上报"""
+PENDING_DISPATCH: Final = "pending_dispatch"
+"""Filed: in the feed, waiting for a unit. 待派遣"""
+CANCELLED: Final = "cancelled"
+"""There was no matter in it. 作废"""
+STATES: Final = (DRAFT, REPORTED, PENDING_DISPATCH, CANCELLED)
+
+SYSTEM: Final = "system"
+"""The actor of what the machine does by itself; such log rows name a rule."""
+
+
+class Case(Base):
+    """The work order. ``version`` grows whenever what people decide on (state, category, decision) changes."""
+
+    __tablename__ = "cases"
+    __table_args__ = (
+        UniqueConstraint("number"),
+        Index(None, "created_at", "id"),
+        Index(None, "state", "created_at", "id"),
+        Index(None, "domain", "created_at", "id"),
+        Index(None, "decision", "created_at", "id"),
+        Index(None, "category_code", "created_at", "id"),
+        Index(None, "call_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    number: Mapped[str | None] = mapped_column(String(20))
+    """YYYYMMDD (Asia/Shanghai) and at least five digits; given when the case is completed."""
+    call_id: Mapped[UUID | None] = mapped_column(ForeignKey("calls.id"))
+    source: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(24))
+    disposition: Mapped[str] = mapped_column(String(16))
+    domain: Mapped[str | None] = mapped_column(String(16))
+    category_standard: Mapped[str | None] = mapped_column(String(40))
+    category_code: Mapped[str | None] = mapped_column(String(16))
+    category_kind: Mapped[str | None] = mapped_column(String(16))
+    category_major: Mapped[str | None] = mapped_column(String(80))
+    category_minor: Mapped[str | None] = mapped_column(String(80))
+    probability: Mapped[float | None]
+    decision: Mapped[str] = mapped_column(String(16))
+    intent: Mapped[str | None] = mapped_column(String(24))
+    emergency: Mapped[list[Any]]
+    """Services to be told at once (110, 119 …); empty for nearly all."""
+    secrecy: Mapped[bool]
+    routing_id: Mapped[UUID | None]
+    """The routing in force. No foreign key: routings already point at their case, and a circle of keys can be neither
+    created nor dropped in one order on both databases."""
+    routing_sequence: Mapped[int | None]
+    confirmed_by: Mapped[UUID | None]
+    """The person who confirmed or corrected the category; from then on the router no longer moves it."""
+    version: Mapped[int]
+    created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+    filed_at: Mapped[datetime | None]
+    pulled_at: Mapped[datetime | None]
+    """When a dispatch system first pulled it."""
+
+
+class CaseParticulars(Base):
+    """What the citizen said, where, and how to reach them. Blank after erasure."""
+
+    __tablename__ = "case_particulars"
+
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"), primary_key=True)
+    text: Mapped[str | None]
+    address: Mapped[str | None]
+    reporter_number: Mapped[str | None] = mapped_column(String(32))
+    erased_at: Mapped[datetime | None]
+
+
+class CaseLog(Base):
+    """What happened to a case, by whom, under which rule. Append only: the database itself refuses changes.
+
+    ``detail`` holds references and codes, never words of a citizen. ``version`` is the case's after the step.
+    """
+
+    __tablename__ = "case_log"
+    __table_args__ = (UniqueConstraint("case_id", "seq"),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"))
+    seq: Mapped[int]
+    actor: Mapped[str] = mapped_column(String(64))
+    """``system`` or the UUID of a user."""
+    action: Mapped[str] = mapped_column(String(32))
+    from_state: Mapped[str | None] = mapped_column(String(24))
+    to_state: Mapped[str] = mapped_column(String(24))
+    rule: Mapped[str | None] = mapped_column(String(64))
+    version: Mapped[int]
+    detail: Mapped[dict[str, Any]]
+    at: Mapped[datetime]
+
+
+class Confirmation(Base):
+    """An agent's word on a routing: a label for quality and training. ``blind``: given without seeing the router's."""
+
+    __tablename__ = "confirmations"
+    __table_args__ = (Index(None, "case_id"), Index(None, "at", "id"))
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"))
+    routing_id: Mapped[UUID | None]
+    user_id: Mapped[UUID]
+    verdict: Mapped[str] = mapped_column(String(16))
+    """``confirmed`` or ``corrected``."""
+    domain_before: Mapped[str | None] = mapped_column(String(16))
+    standard_before: Mapped[str | None] = mapped_column(String(40))
+    code_before: Mapped[str | None] = mapped_column(String(16))
+    domain_after: Mapped[str | None] = mapped_column(String(16))
+    standard_after: Mapped[str | None] = mapped_column(String(40))
+    code_after: Mapped[str | None] = mapped_column(String(16))
+    model: Mapped[str | None] = mapped_column(String(80))
+    """Version of the router that gave the answer."""
+    blind: Mapped[bool]
+    at: Mapped[datetime]
+
+
+class CaseCounter(Base):
+    """The next case number of a day (Asia/Shanghai), taken in the transaction that completes the case: no gaps."""
+
+    __tablename__ = "case_counters"
+
+    day: Mapped[str] = mapped_column(String(8), primary_key=True)
+    next: Mapped[int]

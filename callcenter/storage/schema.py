@@ -1,0 +1,23 @@
+"""All tables in one place: what migrations are compared with. A room that gains tables adds its module here."""
+
+from importlib import import_module
+from typing import Final
+
+from sqlalchemy import MetaData
+
+from callcenter.storage.base import Base
+
+MODULES: Final = (
+    "callcenter.calls.model",
+    "callcenter.cases.model",
+    "callcenter.dispatch.model",
+    "callcenter.storage.outbox",
+    "callcenter.access.model",
+)
+
+
+def metadata() -> MetaData:
+    """The metadata with every table known to it."""
+    for name in MODULES:
+        import_module(name)
+    return Base.metadata
