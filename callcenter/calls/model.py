@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from callcenter.storage.base import Base
@@ -60,7 +60,7 @@ class Call(Base):
     recovered: Mapped[bool]
     recording: Mapped[str] = mapped_column(String(255))
     recording_sha256: Mapped[str | None] = mapped_column(String(64))
-    recording_bytes: Mapped[int | None]
+    recording_bytes: Mapped[int | None] = mapped_column(BigInteger)
     recording_seconds: Mapped[float | None]
     timeline: Mapped[dict[str, Any]]
 

@@ -1,7 +1,8 @@
 """Bringing a database to the schema of this program, and refusing to run on any other.
 
 Alembic is driven from here and configured in code: the settings name the database, so a second configuration file could
-only disagree. ``python -m callcenter.storage.migrate --help`` is for developers; ``callcenter serve`` migrates by itself.
+only disagree. ``python -m callcenter.storage.migrate --help`` is for developers; ``callcenter serve`` migrates by
+itself.
 """
 
 import argparse
@@ -91,7 +92,7 @@ def _upgrade(connection: Connection, revision: str) -> None:
     have = _current(connection)
     known = {script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()}
     if have is not None and have not in known:
-        raise StoreError(f"the database is at revision {have}, which this program does not know: it is from a newer one")
+        raise StoreError(f"the database is at revision {have}, unknown here: it belongs to a newer program")
     command.upgrade(configuration(connection), revision)
 
 
@@ -110,7 +111,7 @@ async def _on_own_connection(url: str, work: Callable[[Connection], None]) -> No
             if connection.dialect.name == "sqlite":
                 broken = (await connection.execute(text("PRAGMA foreign_key_check"))).all()
                 if broken:
-                    raise StoreError(f"migration would leave {len(broken)} rows without what they refer to; nothing changed")
+                    raise StoreError(f"migration would leave {len(broken)} rows without what they refer to: undone")
     except (DBAPIError, OSError) as error:
         reason = error.orig if isinstance(error, DBAPIError) else error
         name = parsed.render_as_string(hide_password=True)
@@ -123,8 +124,8 @@ def _engine(url: str) -> AsyncEngine:
     parsed = parse_url(url)
     if parsed.drivername.startswith("sqlite"):
         Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-        # SQLite changes a table by rebuilding it; with foreign keys on, dropping the old one would take its children along.
-        # They are checked as a whole before the commit instead.
+        # SQLite changes a table by rebuilding it; with foreign keys on, dropping the old one would take its children
+        # along. They are checked as a whole before the commit instead.
         return sqlite_engine(parsed, write=True, pooled=False, foreign_keys=False)
     return postgres_engine(parsed, pooled=False)
 

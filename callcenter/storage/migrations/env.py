@@ -1,8 +1,23 @@
-"""Alembic's environment: works on the connection that ``callcenter.storage.migrate`` hands over, inside its transaction."""
+"""Alembic's environment: works on the connection that ``callcenter.storage.migrate`` hands over, in its transaction."""
+
+from typing import Any, Literal
 
 from alembic import context
 
+from callcenter.storage.base import BigId, JsonType, UtcDateTime
 from callcenter.storage.schema import metadata
+
+
+def written(kind: str, item: Any, _: Any) -> str | Literal[False]:
+    """How a type of ours is written in a drafted migration; False: as Alembic would."""
+    if kind == "type" and isinstance(item, UtcDateTime):
+        return "UtcDateTime()"
+    if kind == "type" and item is JsonType:
+        return "JsonType"
+    if kind == "type" and item is BigId:
+        return "BigId"
+    return False
+
 
 connection = context.config.attributes.get("connection")
 if connection is None:
@@ -14,5 +29,6 @@ context.configure(
     compare_type=True,
     compare_server_default=True,
     render_as_batch=connection.dialect.name == "sqlite",
+    render_item=written,
 )
 context.run_migrations()
