@@ -60,17 +60,17 @@ class UserOut(BaseModel):
 class UserList(BaseModel):
     """Every account by username."""
 
-    users: list[UserOut]
+    items: list[UserOut]
 
 
 class NewKeyIn(Body):
     """An API key to make."""
 
-    name: Name = Field(description="whose program", examples=["派遣平台"])
+    label: Name = Field(description="whose program", examples=["派遣平台"])
     unit: Annotated[str, Field(max_length=64)] = Field("", description="the unit it acts for", examples=["市政管理处"])
-    roles: Roles = Field(default_factory=list, examples=[["dispatcher"]])
+    role: Annotated[str, Field(max_length=32)] | None = Field(None, examples=["dispatcher"])
     permissions: Annotated[list[Annotated[str, Field(max_length=32)]], Field(max_length=32)] = Field(
-        default_factory=list, description="permissions beside the roles'", examples=[["metrics:read"]]
+        default_factory=list, description="permissions beside the role's", examples=[["metrics:read"]]
     )
     expires_at: AwareDatetime | None = Field(None, description="with its offset; null: until revoked")
 
@@ -80,9 +80,9 @@ class KeyOut(BaseModel):
 
     id: UUID
     public_id: str = Field(description="the part between the underscores", examples=["3f9a1c0b77de"])
-    name: str
+    label: str = Field(description="whose program", examples=["派遣平台"])
     unit: str
-    roles: list[str]
+    role: str | None
     permissions: list[str] = Field(description="everything it may do")
     created_at: datetime
     expires_at: datetime | None
@@ -99,7 +99,7 @@ class KeyMade(KeyOut):
 class KeyList(BaseModel):
     """Every key, the newest first."""
 
-    keys: list[KeyOut]
+    items: list[KeyOut]
 
 
 class AuditOut(BaseModel):
@@ -119,7 +119,7 @@ class AuditOut(BaseModel):
 class AuditPage(BaseModel):
     """Entries, the newest first."""
 
-    entries: list[AuditOut]
+    items: list[AuditOut]
     next: int | None = Field(description="`before` of the next page; null at the end")
 
 
@@ -131,9 +131,9 @@ def _key_fields(key: ApiKey) -> dict[str, Any]:
     return {
         "id": key.id,
         "public_id": key.public_id,
-        "name": key.name,
+        "label": key.label,
         "unit": key.unit,
-        "roles": key.roles,
+        "role": key.roles[0] if key.roles else None,
         "permissions": sorted(permissions_of(key.roles) | set(key.permissions)),
         "created_at": key.created_at,
         "expires_at": key.expires_at,
@@ -145,7 +145,7 @@ def _key_fields(key: ApiKey) -> dict[str, Any]:
 @router.get("/users", summary="List users", responses=responses())
 async def list_users(_: UserManager, request: Request) -> UserList:
     """Every account, also the disabled."""
-    return UserList(users=[_user(user) for user in await services_of(request).access.users.all()])
+    return UserList(items=[_user(user) for user in await services_of(request).access.users.all()])
 
 
 @router.post("/users", status_code=201, summary="Make a user", responses=responses(409))
@@ -181,15 +181,15 @@ async def change_user(user_id: UUID, change: UserChange, principal: UserManager,
 async def list_keys(_: KeyManager, request: Request) -> KeyList:
     """Every key, also the revoked and expired."""
     keys = await services_of(request).access.keys.all()
-    return KeyList(keys=[KeyOut.model_validate(_key_fields(key)) for key in keys])
+    return KeyList(items=[KeyOut.model_validate(_key_fields(key)) for key in keys])
 
 
 @router.post("/keys", status_code=201, summary="Make an API key", responses=responses())
 async def create_key(new: NewKeyIn, principal: KeyManager, request: Request) -> KeyMade:
     """Makes a key and shows it once. A key cannot manage users or keys."""
     made = await services_of(request).access.keys.create(
-        new.name,
-        roles=new.roles,
+        new.label,
+        roles=[new.role] if new.role else [],
         permissions=new.permissions,
         unit=new.unit,
         expires_at=new.expires_at,
@@ -218,6 +218,6 @@ async def list_audit(
     async with services_of(request).db.read() as session:
         found = await audit.entries(session, before=before, limit=limit, subject=subject, actor=actor)
     return AuditPage(
-        entries=[AuditOut.model_validate(entry, from_attributes=True) for entry in found],
+        items=[AuditOut.model_validate(entry, from_attributes=True) for entry in found],
         next=found[-1].id if len(found) == limit else None,
     )

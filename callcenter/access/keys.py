@@ -45,7 +45,7 @@ class Keys:
 
     async def create(
         self,
-        name: str,
+        label: str,
         *,
         roles: Iterable[str] = (),
         permissions: Iterable[str] = (),
@@ -71,7 +71,7 @@ class Keys:
         key = ApiKey(
             public_id=public_id,
             secret_sha256=digest(secret),
-            name=name.strip()[:64],
+            label=label.strip()[:64],
             unit=unit.strip()[:64],
             roles=role_names,
             permissions=sorted(extra),
@@ -126,7 +126,7 @@ class Keys:
             kind="key",
             id=key.id,
             name=key.public_id,
-            display_name=key.name,
+            display_name=key.label,
             roles=tuple(key.roles),
             # Only what the table knows today: a permission that was taken out of it is gone from old keys too.
             permissions=(permissions_of(key.roles) | (set(key.permissions) & set(Permission))) & FOR_KEYS,

@@ -58,7 +58,8 @@ class ApiKey(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     public_id: Mapped[str] = mapped_column(String(16), unique=True)
     secret_sha256: Mapped[str] = mapped_column(String(SHA256_HEX))
-    name: Mapped[str] = mapped_column(String(64))
+    label: Mapped[str] = mapped_column(String(64))
+    """Whose program."""
     unit: Mapped[str] = mapped_column(String(64), default="")
     """The responsible organisation whose program this is, as a label."""
     roles: Mapped[list[Any]]

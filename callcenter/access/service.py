@@ -21,6 +21,7 @@ from callcenter.access.principal import Principal, SignedIn
 from callcenter.access.refusals import SetupRefused, SignInRefused
 from callcenter.access.tokens import digest, is_token, new_token
 from callcenter.access.users import Users, checked_password, checked_username, new_user, normal_username
+from callcenter.settings import Settings
 
 if TYPE_CHECKING:
     from callcenter.storage.engine import Database
@@ -41,9 +42,9 @@ the two to different people afterwards."""
 class AccessService:
     """Sign-ins, the first administrator, and through ``users`` and ``keys`` the rest."""
 
-    def __init__(self, db: "Database", *, session_hours: int = 12) -> None:
+    def __init__(self, db: "Database", settings: Settings) -> None:
         self._db = db
-        self._session_for = timedelta(hours=session_hours)
+        self._session_for = timedelta(hours=settings.session_hours)
         self._passwords = Passwords()
         self.users = Users(db, self._passwords)
         self.keys = Keys(db)

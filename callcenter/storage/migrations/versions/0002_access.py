@@ -47,7 +47,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("public_id", sa.String(length=16), nullable=False),
         sa.Column("secret_sha256", sa.String(length=64), nullable=False),
-        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("label", sa.String(length=64), nullable=False),
         sa.Column("unit", sa.String(length=64), nullable=False),
         sa.Column("roles", JsonType, nullable=False),
         sa.Column("permissions", JsonType, nullable=False),

@@ -1,0 +1,189 @@
+"""The permission table, passwords, tokens, and the limit on guessing: pure rules of who may do what."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.security import RateLimit
+from callcenter.access import passwords, tokens
+from callcenter.access.permissions import (
+    FOR_KEYS,
+    ROLE_NAMES,
+    TABLE,
+    Permission,
+    Role,
+    parse_permissions,
+    parse_roles,
+    permissions_of,
+)
+
+pytestmark = pytest.mark.unit
+
+P = Permission
+
+
+def test_every_role_is_in_the_table_and_has_a_name() -> None:
+    assert set(TABLE) == set(Role) == set(ROLE_NAMES)
+
+
+def test_every_permission_is_given_to_somebody() -> None:
+    assert set().union(*TABLE.values()) == set(Permission)
+
+
+@pytest.mark.parametrize("names", [[], ["root"], ["ADMIN"], ["admin "], ["", "*"]])
+def test_an_unknown_role_gives_nothing(names: list[str]) -> None:
+    assert permissions_of(names) == frozenset()
+
+
+def test_an_unknown_role_beside_a_known_one_adds_nothing() -> None:
+    assert permissions_of(["agent", "root"]) == TABLE[Role.AGENT]
+
+
+def test_a_unit_sees_no_draft_no_full_number_and_decides_nothing() -> None:
+    unit = permissions_of(["dispatcher"])
+    assert unit == {P.CASES_READ, P.FEED_PULL, P.FEED_ACK}
+    assert not unit & {P.CASES_READ_DRAFTS, P.CASES_READ_PARTICULARS, P.CASES_CONFIRM, P.CALLS_READ, P.CALLS_LISTEN}
+
+
+def test_administrators_cannot_replace_one_another() -> None:
+    assert not TABLE[Role.ADMIN] & {P.CASES_READ, P.CALLS_READ, P.CASES_READ_PARTICULARS, P.AUDIT_READ}
+    assert not TABLE[Role.AUDITOR] & {P.USERS_MANAGE, P.KEYS_MANAGE, P.CASES_CONFIRM, P.CASES_READ_PARTICULARS}
+    assert [role for role in Role if P.USERS_MANAGE in TABLE[role]] == [Role.ADMIN]
+    assert [role for role in Role if P.AUDIT_READ in TABLE[role]] == [Role.AUDITOR]
+
+
+def test_no_key_can_make_users_or_keys() -> None:
+    assert not FOR_KEYS & {P.USERS_MANAGE, P.KEYS_MANAGE}
+
+
+def test_roles_are_put_in_order_and_unknown_ones_named() -> None:
+    assert parse_roles(["agent", "admin", "agent"]) == (Role.ADMIN, Role.AGENT)
+    with pytest.raises(ValueError, match=r"unknown role 'boss': one of admin, supervisor"):
+        parse_roles(["agent", "boss"])
+    with pytest.raises(ValueError, match=r"unknown permission 'cases:\*'"):
+        parse_permissions(["cases:*"])
+
+
+def test_the_table_cannot_be_changed_by_running_code() -> None:
+    with pytest.raises(TypeError):
+        TABLE[Role.AGENT] = frozenset(Permission)  # type: ignore[index]
+
+
+# -- passwords ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("password", "reason"),
+    [
+        ("short", "fewer than 10"),
+        ("a" * 300, "more than 256"),
+        ("aaaaaaaaaaaa", "fewer than 4 different"),
+        ("wang.li123", "little more than the username"),
+        ("WANG.LI.12", "little more than the username"),
+    ],
+)
+def test_weak_passwords_are_refused_without_being_repeated(password: str, reason: str) -> None:
+    with pytest.raises(passwords.PasswordRefused, match=reason) as refused:
+        passwords.check(password, username="wang.li")
+    assert password not in str(refused.value)
+
+
+@pytest.mark.parametrize("password", ["correct horse", "一二三四五六七八九十", "x9!kT2#pLm"])
+def test_good_passwords_are_accepted(password: str) -> None:
+    passwords.check(password, username="wang.li")
+
+
+async def test_a_password_is_itself_and_nothing_else() -> None:
+    hashing = passwords.Passwords()
+    try:
+        stored = await hashing.hash("correct horse")
+        assert stored.startswith("$argon2id$")
+        assert stored != await hashing.hash("correct horse")
+        assert await hashing.verify(stored, "correct horse")
+        assert not await hashing.verify(stored, "correct horsf")
+        assert not await hashing.verify(stored, "")
+        assert not await hashing.verify(None, "nobody has this password")
+        # The same characters from a full-width keyboard.
+        assert await hashing.verify(stored, "\uff43orrect horse")
+        assert not hashing.outdated(stored)
+        assert hashing.outdated("$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$cvKnpTRI3lTfRNoG+MVTQQ")
+        with pytest.raises(RuntimeError, match="not argon2id"):
+            await hashing.verify("plain text", "plain text")
+    finally:
+        hashing.close()
+
+
+async def test_a_storm_of_sign_ins_is_turned_away_and_not_queued_for_ever() -> None:
+    import asyncio
+
+    hashing = passwords.Passwords()
+    try:
+        storm = [asyncio.create_task(hashing.hash("correct horse")) for _ in range(passwords.MAX_WAITING + 5)]
+        await asyncio.sleep(0)
+        done = await asyncio.gather(*storm, return_exceptions=True)
+        assert sum(isinstance(one, passwords.PasswordsBusy) for one in done) == 5
+        assert sum(isinstance(one, str) for one in done) == passwords.MAX_WAITING
+        assert (await hashing.hash("correct horse")).startswith("$argon2id$")
+    finally:
+        hashing.close()
+
+
+# -- tokens ------------------------------------------------------------------------------------------------------------
+def test_a_key_splits_into_what_it_was_made_of() -> None:
+    for _ in range(200):
+        public_id, secret, text = tokens.new_key()
+        assert tokens.split_key(text) == (public_id, secret)
+        assert re.fullmatch(r"hl_[0-9a-f]{12}_[\w-]{43}", text)
+
+
+def test_tokens_differ_and_only_tokens_look_like_tokens() -> None:
+    made = {tokens.new_token() for _ in range(1000)}
+    assert len(made) == 1000
+    assert all(tokens.is_token(one) for one in made)
+    assert len({tokens.digest(one) for one in made}) == 1000
+    for other in ("", "x" * 42, "x" * 44, "x" * 42 + "\n", "' OR 1=1 --", "🔑" * 43):
+        assert not tokens.is_token(other)
+
+
+@given(st.text(max_size=80))
+def test_no_text_breaks_the_key_parser(text: str) -> None:
+    parts = tokens.split_key(text)
+    assert parts is None or f"hl_{parts[0]}_{parts[1]}" == text
+
+
+# -- guessing ----------------------------------------------------------------------------------------------------------
+class Hand:
+    """A clock moved by hand."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_an_address_may_try_a_burst_and_then_one_at_a_time() -> None:
+    clock = Hand()
+    limit = RateLimit(burst=3, every=10.0, now=clock)
+    assert [limit.wait("10.0.0.1") for _ in range(3)] == [0, 0, 0]
+    assert limit.wait("10.0.0.1") == pytest.approx(10)
+    assert limit.wait("10.0.0.1") == pytest.approx(10)  # asking again does not make it longer
+    assert limit.wait("10.0.0.2") == 0
+    clock.now += 10
+    assert limit.wait("10.0.0.1") == 0
+    assert limit.wait("10.0.0.1") == pytest.approx(10)
+    clock.now += 3600
+    assert [limit.wait("10.0.0.1") for _ in range(4)] == [0, 0, 0, pytest.approx(10)]
+
+
+def test_one_ipv6_network_is_one_address() -> None:
+    limit = RateLimit(burst=1, every=10.0, now=Hand())
+    assert limit.wait("2001:db8::1") == 0
+    assert limit.wait("2001:db8::ffff") > 0
+    assert limit.wait("2001:db8:0:1::1") == 0
+
+
+def test_many_addresses_do_not_fill_the_memory() -> None:
+    limit = RateLimit(now=Hand())
+    for number in range(limit.MAX_ADDRESSES + 100):
+        limit.wait(f"host-{number}")
+    assert len(limit._empty_at) == limit.MAX_ADDRESSES
