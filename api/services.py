@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from callcenter.storage.engine import Database
 
     from callcenter.bus import Bus
+    from callcenter.calls.desk import Desk
 
 
 class Hearing(Protocol):
@@ -59,5 +60,7 @@ class Services:
     compute: Hearing | None = None
     ledger: Journal | None = None
     sequencer: "FeedSequencer | None" = None
+    desk: "Desk | None" = None
+    """The desk that the line asks who is signed in; None: the pages make one of their own."""
     line_status: Callable[[], Mapping[str, Any]] = no_line
     """Asterisk and AMI: {"asterisk": "own"|"external"|"none", "ami": bool, "up": bool, …}; cheap, no I/O."""
