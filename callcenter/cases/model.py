@@ -65,6 +65,8 @@ class Case(Base):
     """The routing in force. No foreign key: routings already point at their case, and a circle of keys can be neither
     created nor dropped in one order on both databases."""
     routing_sequence: Mapped[int | None]
+    model: Mapped[str | None] = mapped_column(String(80))
+    """Version of the router whose answer is in force."""
     confirmed_by: Mapped[UUID | None]
     """The person who confirmed or corrected the category; from then on the router no longer moves it."""
     version: Mapped[int]

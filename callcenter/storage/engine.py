@@ -128,6 +128,19 @@ class Database:
         if writer is not None:
             await writer.dispose()
 
+    async def migrate(self) -> None:
+        """Bring the database to this program's schema (``storage.migrate``). Raises StoreError."""
+        # Here, not above: migrations need this module.
+        from callcenter.storage.migrate import migrate
+
+        await migrate(self.url.render_as_string(hide_password=False))
+
+    async def check_current(self) -> None:
+        """Raises StoreError unless the database has this program's schema."""
+        from callcenter.storage.migrate import check_current
+
+        await check_current(self.url.render_as_string(hide_password=False))
+
     async def ping(self) -> None:
         """A writing transaction that writes nothing: raises when the store would not take a write now."""
         async with self.engine.begin() as connection:

@@ -20,6 +20,9 @@ from callcenter.storage.base import Base, BigId
 HAS_EVENTS: Final = "has_events"
 """Key of ``session.info`` that tells ``Database.begin`` to wake the sequencer after the commit."""
 
+Reference = UUID | int | bool | str | None
+Refs = dict[str, Reference]
+
 _WORD: Final = re.compile(r"[a-z][a-z0-9_.:-]{0,63}")
 _LARGEST: Final = 10_000_000
 """Integers in refs are counts and sequences; from eight digits on one could be a telephone number."""
@@ -66,7 +69,7 @@ def add_event(
     at: datetime,
     call: UUID | None = None,
     case: UUID | None = None,
-    refs: Mapping[str, UUID | int | bool | str | None] | None = None,
+    refs: Mapping[str, Reference] | None = None,
     feed: bool = False,
 ) -> UUID:
     """Write an event into ``session``'s transaction; gives its public id.

@@ -12,7 +12,7 @@ MODULES: Final = (
     "callcenter.cases.model",
     "callcenter.dispatch.model",
     "callcenter.storage.outbox",
-    # "callcenter.access.model",
+    "callcenter.access.model",
 )
 
 

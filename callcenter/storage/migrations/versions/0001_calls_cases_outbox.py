@@ -77,6 +77,7 @@ def upgrade() -> None:
         sa.Column("secrecy", sa.Boolean(), nullable=False),
         sa.Column("routing_id", sa.Uuid(), nullable=True),
         sa.Column("routing_sequence", sa.Integer(), nullable=True),
+        sa.Column("model", sa.String(length=80), nullable=True),
         sa.Column("confirmed_by", sa.Uuid(), nullable=True),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
