@@ -70,7 +70,8 @@ async def apply(session: AsyncSession, command: Command) -> dict[str, Any]:
     """Make ``command`` true in the store, once: idempotent, and in whatever order the ledger replays.
 
     The result of RoutingMade and CaseCompleted carries ``{"case": id or None, "number", "state", "decision"}``, the ids
-    as text, and for CaseCompleted ``"fresh"``: whether this very command completed it. Raises UnknownCall when the call
+    as text, and for CaseCompleted ``"fresh"``: whether this very command completed it, and ``"marked"``: whether the
+    call's timeline says when it was stored. Raises UnknownCall when the call
     (or leg) is not there yet, ValueError for a command that can never be applied.
     """
     match command:
@@ -248,7 +249,7 @@ async def _case_completed(session: AsyncSession, command: CaseCompleted) -> dict
         call.completed_at = command.completed_at
         of = case.id if case is not None else None
         add_event(session, "call.completed", at=command.completed_at, call=command.call, case=of)
-    return {**_case_result(case), "fresh": fresh}
+    return {**_case_result(case), "fresh": fresh, "marked": timeline.STORED in call.timeline}
 
 
 async def _leg_closed(session: AsyncSession, command: LegClosed) -> dict[str, Any]:
