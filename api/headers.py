@@ -12,7 +12,7 @@ OURS: Final = ("/api/", "/docs", "/openapi.json", "/healthz", "/readyz", "/metri
 """Paths that are not pages: nothing of them needs a script, a picture or a frame."""
 
 PAGES_POLICY: Final = "frame-ancestors 'none'; base-uri 'self'; form-action 'self'; object-src 'none'"
-"""For the pages: NiceGUI needs inline scripts and eval; what can be forbidden is framing, plug-ins and foreign forms."""
+"""For the pages, unless they set one of their own: no framing, no plug-ins, no foreign forms."""
 
 
 def style_source(css: str) -> str:

@@ -29,13 +29,13 @@ COOKIE: Final = "hotline_session"
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
-_bearer = HTTPBearer(
+bearer_scheme = HTTPBearer(
     scheme_name="key", bearerFormat="hl_…", description="An API key as a bearer token.", auto_error=False
 )
-_header = APIKeyHeader(
+header_scheme = APIKeyHeader(
     name="X-API-Key", scheme_name="key-header", description="An API key in a header of its own.", auto_error=False
 )
-_cookie = APIKeyCookie(
+cookie_scheme = APIKeyCookie(
     name=COOKIE, scheme_name="session", description="The cookie of `POST /api/v1/session`.", auto_error=False
 )
 
@@ -62,9 +62,9 @@ class Require:
     async def __call__(
         self,
         request: Request,
-        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
-        header: Annotated[str | None, Security(_header)],
-        cookie: Annotated[str | None, Security(_cookie)],
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(bearer_scheme)],
+        header: Annotated[str | None, Security(header_scheme)],
+        cookie: Annotated[str | None, Security(cookie_scheme)],
     ) -> Principal:
         """The one who asks. Raises Problem 401 or 403."""
         access = services_of(request).access
@@ -213,14 +213,14 @@ def _network(address: str) -> str:
 
 
 # -- every route is declared -------------------------------------------------------------------------------------------
-_PUBLIC: Final[dict[Callable[..., Any], str]] = {}
+_PUBLIC: Final = "_hotline_public"
 
 
 def public(reason: str) -> Callable[[Endpoint], Endpoint]:
     """Declares a route open to everyone, and why. Put it under the router's own decorator."""
 
     def declare(endpoint: Endpoint) -> Endpoint:
-        _PUBLIC[endpoint] = reason
+        setattr(endpoint, _PUBLIC, reason)
         return endpoint
 
     return declare
@@ -242,7 +242,7 @@ def undeclared_routes(app: FastAPI) -> list[str]:
         if isinstance(route, Mount):
             continue
         endpoint = getattr(route, "endpoint", None)
-        if endpoint in _PUBLIC:
+        if getattr(endpoint, _PUBLIC, ""):
             continue
         # The context and not the route: an included router's own dependencies are only in the former.
         dependant = context.dependant if isinstance(route, APIRoute) else None

@@ -12,11 +12,10 @@ from callcenter.settings import Settings
 
 if TYPE_CHECKING:
     from callcenter.access.service import AccessService
-    from callcenter.dispatch.feed import FeedSequencer
-    from callcenter.storage.engine import Database
-
     from callcenter.bus import Bus
     from callcenter.calls.desk import Desk
+    from callcenter.dispatch.feed import FeedSequencer
+    from callcenter.storage.engine import Database
 
 
 class Hearing(Protocol):

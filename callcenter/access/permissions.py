@@ -18,9 +18,9 @@ class Permission(StrEnum):
     CALLS_LISTEN = "calls:listen"
     """The recording of a call."""
     CASES_READ = "cases:read"
-    """Cases that are complete; numbers masked."""
+    """Cases that are filed; numbers masked."""
     CASES_READ_DRAFTS = "cases:read_drafts"
-    """Cases still being spoken. Never a unit's: a draft may name the wrong one."""
+    """Cases not filed yet: being spoken, or waiting for a decision. Never a unit's: they may name the wrong one."""
     CASES_CONFIRM = "cases:confirm"
     """Confirm or correct the routing of a case."""
     CASES_READ_PARTICULARS = "cases:read_particulars"
@@ -70,7 +70,7 @@ TABLE: Final = MappingProxyType(
             }
         ),
         Role.DISPATCHER: frozenset({P.CASES_READ, P.FEED_PULL, P.FEED_ACK}),
-        Role.AUDITOR: frozenset({P.CALLS_READ, P.CASES_READ, P.AUDIT_READ, P.METRICS_READ}),
+        Role.AUDITOR: frozenset({P.CALLS_READ, P.CASES_READ, P.CASES_READ_DRAFTS, P.AUDIT_READ, P.METRICS_READ}),
     }
 )
 
@@ -85,8 +85,9 @@ ROLE_NAMES: Final = MappingProxyType(
 )
 """The roles as people read them on the screen."""
 
-FOR_KEYS: Final = frozenset(Permission) - {P.USERS_MANAGE, P.KEYS_MANAGE}
-"""What an API key can hold: a program that could make users or keys would outlive its own revocation."""
+FOR_KEYS: Final = frozenset(Permission) - {P.USERS_MANAGE, P.KEYS_MANAGE, P.CASES_CONFIRM}
+"""What an API key can hold. A program that could make users or keys would outlive its own revocation, and a
+confirmation is a person's word: routers are trained on it."""
 
 
 def permissions_of(roles: Iterable[str]) -> frozenset[Permission]:

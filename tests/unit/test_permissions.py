@@ -54,8 +54,8 @@ def test_administrators_cannot_replace_one_another() -> None:
     assert [role for role in Role if P.AUDIT_READ in TABLE[role]] == [Role.AUDITOR]
 
 
-def test_no_key_can_make_users_or_keys() -> None:
-    assert not FOR_KEYS & {P.USERS_MANAGE, P.KEYS_MANAGE}
+def test_no_key_can_make_users_or_keys_or_give_a_persons_word() -> None:
+    assert not FOR_KEYS & {P.USERS_MANAGE, P.KEYS_MANAGE, P.CASES_CONFIRM}
 
 
 def test_roles_are_put_in_order_and_unknown_ones_named() -> None:

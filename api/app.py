@@ -1,0 +1,103 @@
+"""The HTTP face put together: routes, errors, headers, limits, and the pages."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute, iter_route_contexts
+
+from api import docs, errors, health, metrics, security
+from api.headers import SecurityHeaders
+from api.services import Services
+from api.v1 import calls, cases, dispatch, people, session
+
+MAX_BODY: Final = 1024 * 1024
+"""Bytes of a request's body: the largest of ours is a few kB, what is longer is refused before it fills the memory."""
+
+DESCRIPTION: Final = """\
+Calls to the hotline, the cases they become, and the feed by which dispatch systems pull them.
+
+People sign in (`POST /api/v1/session`) and carry a cookie; programs send an API key as \
+`Authorization: Bearer hl_…` or `X-API-Key`. What is not permitted is refused. Every refusal is \
+`application/problem+json` with a stable `code`.
+
+Times are UTC (ISO 8601 with offset). Lists give `next`: send it as `cursor` for the page after.\
+"""
+
+V1: Final = "/api/v1"
+
+
+def create_app(services: Services) -> FastAPI:
+    """The application over ``services``. Raises RuntimeError when a route says nothing of who may use it."""
+    app = FastAPI(
+        title="12319 hotline",
+        version=version("callcenter"),
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        # Everything of ours fits; uploads, when there are any, will set a limit of their own on their route.
+        max_body_size=MAX_BODY,
+        lifespan=_lifespan,
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.services = services
+    app.state.probe = health.Probe()
+    app.state.metrics = metrics.Metrics()
+    app.state.arrivals = dispatch.Arrivals()
+    if services.sequencer is not None:
+        services.sequencer.on_placed(app.state.arrivals.tell)
+    app.state.guessing = security.RateLimit()
+    errors.install(app)
+    for router in (session.router, calls.router, cases.router, dispatch.router, people.router):
+        app.include_router(router, prefix=V1)
+    for router in (health.router, metrics.router, docs.router):
+        app.include_router(router)
+    _describe(app)
+    security.check_routes(app)
+    install = getattr(import_module("api.pages"), "install", None)
+    if install is not None:
+        install(app, services)
+        security.check_routes(app)
+    # The first added is the innermost: the wall stands within the headers, so that a 500 has them too.
+    app.add_middleware(errors.FaultBoundary)
+    app.add_middleware(SecurityHeaders, styles=(docs.STYLE,))
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    await app.state.metrics.begin(services)
+    yield
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def _describe(app: FastAPI) -> None:
+    """Adds to the OpenAPI document what FastAPI does not know: the form of problems and each route's permission."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            problem = errors.ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(problem.pop("$defs", {}))
+            schemas["ProblemBody"] = problem
+            for context in iter_route_contexts(app.routes):
+                if not isinstance(context.original_route, APIRoute) or not context.include_in_schema:
+                    continue
+                needed = [one for one in security.permissions_required(context.dependant) if one is not None]
+                for method in context.methods or ():
+                    if needed:
+                        document["paths"][context.path_format][method.lower()]["x-permission"] = needed[0].value
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

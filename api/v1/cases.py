@@ -1,0 +1,232 @@
+"""Cases: the list, one of them, and a person's word on its category."""
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, Field
+
+from api.errors import FieldProblem, Problem, not_found, responses
+from api.security import require, services_of
+from api.v1.session import Body
+from api.v1.shapes import (
+    CaseOut,
+    Cursor,
+    Limit,
+    ParticularsReason,
+    View,
+    case_out,
+    checked_cursor,
+    view_for,
+    visible,
+)
+from callcenter.access.permissions import Permission
+from callcenter.access.principal import Principal
+from callcenter.calls.desk import CaseMoved, Desk, NothingToConfirm
+from callcenter.cases import repository
+from callcenter.cases.model import CANCELLED, DRAFT, REPORTED, STATES, CaseLog, Confirmation
+from classifier.taxonomy import Category, TaxonomyError, load
+
+router = APIRouter(tags=["cases"])
+
+Reader = Annotated[Principal, require(Permission.CASES_READ)]
+Confirmer = Annotated[Principal, require(Permission.CASES_CONFIRM)]
+
+UNFILED: Final = frozenset({DRAFT, REPORTED, CANCELLED})
+"""States of cases that no unit has."""
+
+NOTHING: Final = {
+    "no_case": "the case is gone: it was there a moment ago, read the list again",
+    "no_category": "the case has no category to confirm: send one",
+    "state": "the case is in no state in which its category is decided: a unit has it already",
+}
+"""Why there is nothing to confirm, by the desk's reason."""
+
+State = Literal["draft", "reported", "pending_dispatch", "cancelled"]
+
+
+class CaseList(BaseModel):
+    """A page of cases, the newest first."""
+
+    items: list[CaseOut]
+    next: str | None = Field(description="send as `cursor` for the page after; null: that was all")
+
+
+class LogOut(BaseModel):
+    """One step of a case: who, what, under which rule."""
+
+    seq: int
+    at: datetime
+    actor: str = Field(description="`system` or the id of a user", examples=["system"])
+    action: str = Field(examples=["filed"])
+    from_state: str | None = Field(examples=["reported"])
+    to_state: str = Field(examples=["pending_dispatch"])
+    rule: str | None = Field(description="of what the machine did by itself", examples=["filing.auto"])
+    version: int
+    detail: dict[str, Any] = Field(description="references and codes")
+
+
+class ConfirmationOut(BaseModel):
+    """A person's word on the routing."""
+
+    id: UUID
+    at: datetime
+    user_id: UUID
+    verdict: str = Field(description="confirmed or corrected", examples=["corrected"])
+    code_before: str | None
+    code_after: str | None
+    model: str | None = Field(description="version of the router that gave the answer")
+    blind: bool = Field(description="given without seeing the router's answer")
+
+
+class CaseDetail(CaseOut):
+    """A case with all that happened to it."""
+
+    log: list[LogOut]
+    confirmations: list[ConfirmationOut]
+
+
+class CategoryChoice(Body):
+    """A category of one standard."""
+
+    standard: str = Field(max_length=40, examples=["GB/T 30428.2-2013"])
+    kind: Literal["part", "event", "social"]
+    code: str = Field(max_length=16, examples=["0101"])
+
+
+class Confirm(Body):
+    """A word on a case's category."""
+
+    expected_version: int = Field(
+        ge=1, le=2**31 - 1, description="the `version` you decided on; 409 when it has changed", examples=[3]
+    )
+    category: CategoryChoice | None = Field(None, description="the right one; null confirms the present one")
+    blind: bool = Field(False, description="true when the router's answer was not shown")
+
+
+CaseRef = Annotated[
+    str,
+    Path(max_length=40, description="a case's id, or its number", examples=["2026112000001"]),
+]
+
+
+async def _find(request: Request, principal: Principal, ref: str) -> repository.CaseDetail:
+    """The case that ``ref`` names, if ``principal`` may know of it. Raises Problem 404."""
+    found: repository.CaseDetail | None = None
+    async with services_of(request).db.read() as session:
+        try:
+            if ref.isascii() and ref.isdigit() and len(ref) <= 20:
+                found = await repository.get_case_by_number(session, ref)
+            else:
+                found = await repository.get_case(session, UUID(ref))
+        except (ValueError, repository.CaseNotFound):
+            found = None
+    if found is None or not visible(found.case, principal):
+        # What was asked for is not repeated: it may be anything.
+        raise not_found("a case with that id or number")
+    return found
+
+
+def _detail(found: repository.CaseDetail, view: View) -> CaseDetail:
+    return CaseDetail(
+        **case_out(found.case, found.particulars, view).model_dump(),
+        log=[_log(row) for row in found.log],
+        confirmations=[_confirmation(row) for row in found.confirmations],
+    )
+
+
+def _log(row: CaseLog) -> LogOut:
+    return LogOut.model_validate(row, from_attributes=True)
+
+
+def _confirmation(row: Confirmation) -> ConfirmationOut:
+    return ConfirmationOut.model_validate(row, from_attributes=True)
+
+
+@router.get("/cases", summary="List cases", responses=responses())
+async def list_cases(
+    principal: Reader,
+    request: Request,
+    state: Annotated[list[State] | None, Query(max_length=8, description="several may be given")] = None,
+    domain: Literal["urban", "social"] | None = None,
+    decision: Literal["auto", "confirm"] | None = None,
+    category: Annotated[str | None, Query(max_length=16, description="a category's code")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> CaseList:
+    """The newest first, numbers masked. Without `cases:read_drafts` only filed cases."""
+    states: list[str] = list(state or ())
+    if not principal.may(Permission.CASES_READ_DRAFTS):
+        if refused := [one for one in states if one in UNFILED]:
+            needed = Permission.CASES_READ_DRAFTS
+            raise Problem(403, "permission_missing", f"state {refused[0]} needs {needed}, not among your permissions")
+        states = states or [one for one in STATES if one not in UNFILED]
+    async with services_of(request).db.read() as session:
+        page = await repository.list_cases(
+            session,
+            states=states,
+            domain=domain,
+            decision=decision,
+            category=category,
+            limit=limit,
+            after=checked_cursor(cursor),
+        )
+    view = View.masked(principal)
+    items = [case_out(row.case, row.particulars, view) for row in page.rows if visible(row.case, principal)]
+    return CaseList(items=items, next=page.next)
+
+
+@router.get("/cases/{case}", summary="One case", responses=responses(404))
+async def get_case(
+    case: CaseRef, principal: Reader, request: Request, particulars: ParticularsReason = None
+) -> CaseDetail:
+    """By id or number, with its log and what people said of its category."""
+    found = await _find(request, principal, case)
+    view = await view_for(request, principal, particulars, lambda: f"case:{found.case.id}")
+    return _detail(found, view)
+
+
+@router.post("/cases/{case}/confirm", summary="Confirm or correct the category", responses=responses(404, 409))
+async def confirm_case(case: CaseRef, word: Confirm, principal: Confirmer, request: Request) -> CaseDetail:
+    """Kept as a label with the model's version, the person and the time. A complete case is filed by it.
+
+    409 when the case has changed since `expected_version`: read it again and decide on what it is now.
+    """
+    services = services_of(request)
+    found = await _find(request, principal, case)
+    choice = await asyncio.to_thread(_choice, word.category) if word.category is not None else None
+    seen = case_out(found.case, found.particulars, View.masked(principal)).category
+    desk = services.desk or Desk(services.db, services.bus)
+    try:
+        await desk.confirm(
+            found.case.id,
+            principal.id,
+            choice,
+            word.expected_version,
+            seen=seen.model_dump() if seen is not None else None,
+            blind=word.blind,
+        )
+    except CaseMoved as moved:
+        raise Problem(
+            409,
+            "conflict",
+            f"version {word.expected_version} was decided on, it is {moved.card.version}: read it again",
+        ) from None
+    except NothingToConfirm as fault:
+        raise Problem(409, "conflict", NOTHING[fault.reason]) from None
+    return _detail(await _find(request, principal, str(found.case.id)), View.masked(principal))
+
+
+def _choice(wanted: CategoryChoice) -> Category:
+    """The category with its names; reads files the first time. Raises Problem 422 when the standard has none such."""
+    try:
+        return load(wanted.standard).by_code(wanted.kind, wanted.code)
+    except TaxonomyError:
+        raise Problem(
+            422,
+            "value_refused",
+            "body.category is no category of a standard known here: take one from a routing's alternatives",
+            errors=[FieldProblem(where="body.category", problem="not a category of a known standard")],
+        ) from None
