@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 Message = dict[str, Any]
-"""A JSON object with a ``type``; on ``live``: call, partial, utterance, routing, case, ended, each with its ``call``."""
+"""A JSON object with a ``type``; on ``live``: call, partial, utterance, routing, case, ended, each with ``call``."""
 
 LIVE: Final = "live"
 """The topic of calls under way: what agents' pages show."""
