@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     demo_line: bool = Field(False, description="true only for the demo, whose caller is the synthetic voice")
     sip_host: str = Field("127.0.0.1", description="address our own Asterisk listens on")
     sip_port: int = Field(0, ge=0, le=65535)
+    rtp_first_port: int = Field(20000, ge=1024, le=65535, description="callers' and agents' sound: first UDP port")
+    rtp_last_port: int = Field(29999, ge=1024, le=65535, description="last UDP port; two for each voice, below 32768")
     trunk_match: tuple[str, ...] = Field(
         ("127.0.0.2/32",), description="addresses or networks the carrier's trunk calls from"
     )

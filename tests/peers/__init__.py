@@ -1,0 +1,1 @@
+"""Callers and agents that nobody here wrote: SIPp dials and speaks, baresip answers. For the tests and the demo."""
