@@ -341,7 +341,7 @@ async def list_calls(
     states: tuple[str, ...] = () if live is None else (RINGING, LIVE) if live else (ENDED,)
     for part in [query.where(Call.state == state) for state in states] or [query]:
         found = await session.execute(part)
-        rows.extend(CallRow(call, particulars) for call, particulars in found.tuples())
+        rows.extend(CallRow(call, particulars) for call, particulars in found)
     rows.sort(key=lambda row: (row.call.rung_at, row.call.id.hex), reverse=True)
     page = rows[:limit]
     return CallPage(page, encode_cursor(page[-1].call.rung_at, page[-1].call.id) if len(rows) > limit else None)
@@ -362,7 +362,7 @@ async def get_call(session: AsyncSession, call: UUID) -> CallDetail:
         .order_by(Utterance.start, Utterance.sequence)
     )
     words: dict[UUID, list[tuple[Utterance, UtteranceText]]] = {leg.id: [] for leg in legs}
-    for utterance, text in heard.tuples():
+    for utterance, text in heard:
         words[utterance.leg_id].append((utterance, text))
     routed = await session.execute(
         select(Routing, RoutingText)
@@ -379,7 +379,7 @@ async def get_call(session: AsyncSession, call: UUID) -> CallDetail:
         call=row,
         particulars=particulars,
         legs=[LegDetail(leg, words[leg.id]) for leg in legs],
-        routings=[(routing, text) for routing, text in routed.tuples()],
+        routings=[(routing, text) for routing, text in routed],
         cases=cases,
         marks=marks,
     )

@@ -105,13 +105,13 @@ async def get_case_by_number(session: AsyncSession, number: str) -> CaseDetail:
 async def cases_of_call(session: AsyncSession, call_id: UUID) -> list[CaseRow]:
     """The cases that came from a call, oldest first."""
     found = await session.execute(_rows().where(Case.call_id == call_id).order_by(Case.created_at, Case.id))
-    return [CaseRow(case, particulars) for case, particulars in found.tuples()]
+    return [CaseRow(case, particulars) for case, particulars in found]
 
 
 async def cases_by_id(session: AsyncSession, ids: Sequence[UUID]) -> dict[UUID, CaseRow]:
     """Many cases at once."""
     found = await session.execute(_rows().where(Case.id.in_(ids)))
-    return {case.id: CaseRow(case, particulars) for case, particulars in found.tuples()}
+    return {case.id: CaseRow(case, particulars) for case, particulars in found}
 
 
 async def list_cases(
@@ -138,7 +138,7 @@ async def list_cases(
     # every case ever in those states to show fifty.
     for part in [query.where(Case.state == state) for state in dict.fromkeys(states)] or [query]:
         found = await session.execute(part)
-        rows.extend(CaseRow(case, particulars) for case, particulars in found.tuples())
+        rows.extend(CaseRow(case, particulars) for case, particulars in found)
     rows.sort(key=lambda row: (row.case.created_at, row.case.id.hex), reverse=True)
     page = rows[:limit]
     more = len(rows) > limit
