@@ -197,6 +197,10 @@ class AgiSession(AGI):  # type: ignore[misc]
         except OSError:
             raise self._gone() from None
 
+    def get_variable(self, name: str) -> str:
+        """A channel variable, "" when unset. Asterisk hands out its first 1,023 bytes, the rest is lost."""
+        return str(super().get_variable(name))
+
     def get_result(self, stdin: object = None, *, deadline: float | None = None) -> dict[str, tuple[str, str]]:
         """Reads one reply; see ``execute``. ``stdin`` is pyst2's and unused."""
         deadline = deadline if deadline is not None else time.monotonic() + self._limit
@@ -331,8 +335,8 @@ class AgiSession(AGI):  # type: ignore[misc]
                 return digit
         return ""
 
-    def say_digit_prompts(self, digits: str, *, prefix: str, escape_digits: str = "") -> str:
-        """Plays ``prefix`` + each digit of ``digits`` as a prompt of our own; Asterisk's sounds know no Chinese."""
+    def say_digit_prompts(self, digits: str, *, prefix: str = "digits/", escape_digits: str = "") -> str:
+        """Plays ``prefix`` + each digit as a prompt of our own: one file a digit, Chinese telephone reading."""
         if not (digits.isascii() and digits.isdigit()):
             raise AgiBadValue("only the digits 0–9 can be said")
         return self.play(*(prefix + digit for digit in digits), escape_digits=escape_digits)

@@ -171,6 +171,7 @@ class AudioSocketServer:
 
     def expect(self, token: UUID, sink: LegSink, *, ttl_s: float = 30) -> None:
         """The leg that says ``token`` within ``ttl_s`` seconds is ``sink``'s. A token is good for one connection, once.
+        Like everything here it belongs on the event loop: an AGI thread comes by ``loop.call_soon_threadsafe``.
 
         Raises ValueError for a token that was expected before, RuntimeError when the server is not started.
         """
