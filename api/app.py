@@ -12,11 +12,9 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from api import docs, errors, health, metrics, security
 from api.headers import SecurityHeaders
+from api.limits import BodyLimit
 from api.services import Services
 from api.v1 import calls, cases, dispatch, people, session
-
-MAX_BODY: Final = 1024 * 1024
-"""Bytes of a request's body: the largest of ours is a few kB, what is longer is refused before it fills the memory."""
 
 DESCRIPTION: Final = """\
 Calls to the hotline, the cases they become, and the feed by which dispatch systems pull them.
@@ -28,8 +26,6 @@ People sign in (`POST /api/v1/session`) and carry a cookie; programs send an API
 Times are UTC (ISO 8601 with offset). Lists give `next`: send it as `cursor` for the page after.\
 """
 
-V1: Final = "/api/v1"
-
 
 def create_app(services: Services) -> FastAPI:
     """The application over ``services``. Raises RuntimeError when a route says nothing of who may use it."""
@@ -40,8 +36,6 @@ def create_app(services: Services) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        # Everything of ours fits; uploads, when there are any, will set a limit of their own on their route.
-        max_body_size=MAX_BODY,
         lifespan=_lifespan,
         generate_unique_id_function=_operation_id,
     )
@@ -53,10 +47,8 @@ def create_app(services: Services) -> FastAPI:
         services.sequencer.on_placed(app.state.arrivals.tell)
     app.state.guessing = security.RateLimit()
     errors.install(app)
-    for router in (session.router, calls.router, cases.router, dispatch.router, people.router):
-        app.include_router(router, prefix=V1)
-    for router in (health.router, metrics.router, docs.router):
-        app.include_router(router)
+    for module in (session, calls, cases, dispatch, people, health, metrics, docs):
+        app.include_router(module.router)
     _describe(app)
     security.check_routes(app)
     install = getattr(import_module("api.pages"), "install", None)
@@ -64,6 +56,7 @@ def create_app(services: Services) -> FastAPI:
         install(app, services)
         security.check_routes(app)
     # The first added is the innermost: the wall stands within the headers, so that a 500 has them too.
+    app.add_middleware(BodyLimit)
     app.add_middleware(errors.FaultBoundary)
     app.add_middleware(SecurityHeaders, styles=(docs.STYLE,))
     return app

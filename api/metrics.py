@@ -215,7 +215,7 @@ class Metrics:
                 self._position = position
             for some in _chunks(completed):
                 query = select(Case.decision, Case.domain).where(Case.id.in_(some))
-                for decision, domain in (await session.execute(query)).tuples():
+                for decision, domain in await session.execute(query):
                     self._decisions.labels(decision, domain or "none").inc()
             if len(rows) < BATCH:
                 return
@@ -227,7 +227,7 @@ class Metrics:
         pulled = dict(taken)
         for some in _chunks(sorted({*settled, *pulled})):
             query = select(Call.id, Call.timeline).where(Call.id.in_(some))
-            for call, stored in (await session.execute(query)).tuples():
+            for call, stored in await session.execute(query):
                 marks = read_marks(stored)
                 if call in self._unsettled and self._unsettled[call] <= quiet:
                     for name, seconds in spans(marks).items():
@@ -251,7 +251,7 @@ class Metrics:
         consumers = await session.execute(
             select(FeedConsumer.id, FeedConsumer.acked_position).order_by(FeedConsumer.id).limit(MAX_CONSUMERS)
         )
-        for consumer, acked in consumers.tuples().all():
+        for consumer, acked in consumers.all():
             waiting = await session.scalar(
                 select(OutboxEvent.at)
                 .where(OutboxEvent.feed, OutboxEvent.position > acked)

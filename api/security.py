@@ -68,10 +68,9 @@ class Require:
     ) -> Principal:
         """The one who asks. Raises Problem 401 or 403."""
         access = services_of(request).access
-        key = bearer.credentials if bearer else header
-        if key is not None:
+        if _sends_key(request):
             # A key that is sent decides alone: falling back to a cookie would hide that it is revoked.
-            principal = await access.principal_of_key(key)
+            principal = await access.principal_of_key(bearer.credentials if bearer else header or "")
             if principal is None:
                 raise _unauthorised("key_invalid", "the API key is unknown, expired or revoked: ask for a new one")
         elif cookie is not None:
@@ -102,6 +101,12 @@ def require(permission: Permission) -> Any:
 def signed_in() -> Any:
     """Whoever is signed in or has a key, whatever they may do."""
     return Security(Require(None))
+
+
+def _sends_key(request: Request) -> bool:
+    """Also an empty one; another scheme (a proxy's own Basic) is not for us."""
+    bearer = request.headers.get("authorization", "").casefold().startswith("bearer")
+    return bearer or "x-api-key" in request.headers
 
 
 def _unauthorised(code: str, detail: str) -> Problem:

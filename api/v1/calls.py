@@ -26,7 +26,7 @@ from callcenter.calls import repository
 from callcenter.calls.model import Call, Routing, RoutingText, case_id
 from callcenter.calls.timeline import MARKS, SPANS, spans
 
-router = APIRouter(tags=["calls"])
+router = APIRouter(prefix="/api/v1", tags=["calls"])
 
 Reader = Annotated[Principal, require(Permission.CALLS_READ)]
 

@@ -29,7 +29,7 @@ from callcenter.cases import repository
 from callcenter.cases.model import CANCELLED, DRAFT, REPORTED, STATES, CaseLog, Confirmation
 from classifier.taxonomy import Category, TaxonomyError, load
 
-router = APIRouter(tags=["cases"])
+router = APIRouter(prefix="/api/v1", tags=["cases"])
 
 Reader = Annotated[Principal, require(Permission.CASES_READ)]
 Confirmer = Annotated[Principal, require(Permission.CASES_CONFIRM)]
@@ -152,7 +152,7 @@ async def list_cases(
     state: Annotated[list[State] | None, Query(max_length=8, description="several may be given")] = None,
     domain: Literal["urban", "social"] | None = None,
     decision: Literal["auto", "confirm"] | None = None,
-    category: Annotated[str | None, Query(max_length=16, description="a category's code")] = None,
+    category: Annotated[str | None, Query(pattern=r"^[0-9A-Za-z.-]{1,16}$", description="a category's code")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> CaseList:

@@ -21,7 +21,7 @@ from callcenter.access.principal import Principal
 from callcenter.dispatch.feed import AckBeyondEnd, Feed, FeedItem, acknowledged
 from callcenter.storage.engine import Database
 
-router = APIRouter(prefix="/dispatch", tags=["dispatch"])
+router = APIRouter(prefix="/api/v1/dispatch", tags=["dispatch"])
 
 Puller = Annotated[Principal, require(Permission.FEED_PULL)]
 Acknowledger = Annotated[Principal, require(Permission.FEED_ACK)]

@@ -15,7 +15,7 @@ from callcenter.access.model import ApiKey, User
 from callcenter.access.permissions import Permission, permissions_of
 from callcenter.access.principal import Principal
 
-router = APIRouter(tags=["people and keys"])
+router = APIRouter(prefix="/api/v1", tags=["people and keys"])
 
 UserManager = Annotated[Principal, require(Permission.USERS_MANAGE)]
 KeyManager = Annotated[Principal, require(Permission.KEYS_MANAGE)]

@@ -21,7 +21,7 @@ from api.security import (
 )
 from callcenter.access.principal import Principal
 
-router = APIRouter(tags=["session"])
+router = APIRouter(prefix="/api/v1", tags=["session"])
 
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=1024)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
