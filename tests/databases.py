@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -171,14 +172,29 @@ async def db_url(
         shutil.copy(migrated_templates["sqlite"], tmp_path / "callcenter.db")
         yield f"sqlite+aiosqlite:///{tmp_path / 'callcenter.db'}"
         return
-    cluster: Cluster = request.getfixturevalue("postgres")
-    if "postgresql" not in migrated_templates:
+    async with _database_of_its_own(request.getfixturevalue("postgres"), migrated_templates) as url:
+        yield url
+
+
+@pytest.fixture
+async def pg_db(postgres: Cluster, migrated_templates: dict[str, str | Path]) -> AsyncIterator[Database]:
+    """The connected store on PostgreSQL, for what SQLite cannot show: two writers at once, a connection that is cut."""
+    async with _database_of_its_own(postgres, migrated_templates) as url:
+        database = Database(url)
+        await database.connect()
+        yield database
+        await database.close()
+
+
+@asynccontextmanager
+async def _database_of_its_own(cluster: Cluster, templates: dict[str, str | Path]) -> AsyncIterator[str]:
+    if "postgresql" not in templates:
         name = f"template_{uuid4().hex}"
         cluster.sql(f"CREATE DATABASE {name}")
         await migrate(cluster.url(name))
-        migrated_templates["postgresql"] = name
+        templates["postgresql"] = name
     name = f"test_{next(_NUMBERS)}"
-    cluster.sql(f"CREATE DATABASE {name} TEMPLATE {migrated_templates['postgresql']}")
+    cluster.sql(f"CREATE DATABASE {name} TEMPLATE {templates['postgresql']}")
     yield cluster.url(name)
     cluster.sql(f"DROP DATABASE {name} WITH (FORCE)")
 

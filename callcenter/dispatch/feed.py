@@ -37,6 +37,7 @@ POLL_S: Final = 0.2
 BATCH: Final = 1_000
 """Events placed in one transaction: small enough that on SQLite a caller's write waits no more than some 20 ms."""
 PULL_LIMIT: Final = 500
+STOP_PATIENCE_S: Final = 5.0
 
 _PLACE: Final = text(
     """
@@ -168,6 +169,7 @@ class FeedSequencer:
         self._poll_s = poll_s
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
         self._turn: _Turn = _SqliteTurn(db) if db.is_sqlite else _PostgresTurn(db)
         self._listeners: list[Callable[[], None]] = []
         self._forget: Callable[[], None] | None = None
@@ -185,6 +187,7 @@ class FeedSequencer:
 
     async def start(self) -> None:
         """Begin; does not wait for the lock."""
+        self._stopping = False
         self._forget = self._db.on_events(self._wake.set)
         self._task = asyncio.create_task(self._run(), name="feed-sequencer")
 
@@ -193,14 +196,19 @@ class FeedSequencer:
         if self._forget is not None:
             self._forget()
             self._forget = None
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        task, self._task = self._task, None
+        if task is not None:
+            # Asked, not cancelled: a connection whose opening is cancelled is left to the garbage collector.
+            self._stopping = True
+            self._wake.set()
+            done, _ = await asyncio.wait([task], timeout=STOP_PATIENCE_S)
+            if not done:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self._turn.release()
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopping:
             self._wake.clear()
             try:
                 placed = await self._turn.take() and await self._turn.place()
@@ -218,7 +226,7 @@ class FeedSequencer:
             if placed:
                 for listener in self._listeners:
                     listener()
-            if placed < BATCH:
+            if placed < BATCH and not self._stopping:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), self._poll_s)
 
