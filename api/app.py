@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import import_module
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -10,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from api import docs, errors, health, metrics, security
+from api import docs, errors, health, metrics, pages, security
 from api.headers import SecurityHeaders
 from api.limits import BodyLimit
 from api.services import Services
@@ -50,11 +49,8 @@ def create_app(services: Services) -> FastAPI:
     for module in (session, calls, cases, dispatch, people, health, metrics, docs):
         app.include_router(module.router)
     _describe(app)
+    pages.install(app, services)
     security.check_routes(app)
-    install = getattr(import_module("api.pages"), "install", None)
-    if install is not None:
-        install(app, services)
-        security.check_routes(app)
     # The first added is the innermost: the wall stands within the headers, so that a 500 has them too.
     app.add_middleware(BodyLimit)
     app.add_middleware(errors.FaultBoundary)

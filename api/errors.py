@@ -171,7 +171,8 @@ def install(app: FastAPI) -> None:
             headers={"Retry-After": "5"},
         ).response()
 
-    for kind in (PoolTimeout, ConnectionError, TimeoutError, StoreError):
+    # OSError: asyncpg raises FileNotFoundError or ConnectionRefusedError for a server that is away.
+    for kind in (PoolTimeout, OSError, StoreError):
         app.add_exception_handler(kind, no_store)
 
     @app.exception_handler(DBAPIError)

@@ -252,7 +252,7 @@ def undeclared_routes(app: FastAPI) -> list[str]:
         # The context and not the route: an included router's own dependencies are only in the former.
         dependant = context.dependant if isinstance(route, APIRoute) else None
         if dependant is None or not any(True for _ in permissions_required(dependant)):
-            found.append(f"{getattr(route, 'path', route)!s} ({getattr(endpoint, '__qualname__', endpoint)})")
+            found.append(f"{context.path} ({getattr(endpoint, '__qualname__', endpoint)})")
     return found
 
 

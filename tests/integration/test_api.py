@@ -1,22 +1,36 @@
 """The API as its users have it: over HTTP, on both databases, with what is tried against it."""
 
 import asyncio
+import contextlib
 import logging
 import re
+import shutil
+import signal
+import sqlite3
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 import structlog
-from sqlalchemy import select
+from sqlalchemy import select, text
 
+from api.health import Probe
+from api.services import Services
 from callcenter import clock
 from callcenter.access.model import AuditEntry
-from callcenter.bus import LIVE
-from tests.api import LAMP, MATTER, NUMBER, PASSWORD, Api, Told, api, told, write
+from callcenter.access.service import AccessService
+from callcenter.bus import LIVE, MemoryBus
+from callcenter.settings import Settings
+from callcenter.storage.engine import Database
+from callcenter.storage.migrate import migrate
+from tests.api import LAMP, MATTER, NUMBER, PASSWORD, Api, Told, api, served, told, write
+from tests.databases import new_cluster
 
 __all__ = ["api"]
 
@@ -35,6 +49,18 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     assert body["message"]
     assert body["detail"]
     return body
+
+
+async def until(true: Callable[[], Awaitable[bool]], within: float = 10.0) -> None:
+    """Asks until it is true."""
+    last = time.monotonic() + within
+    while not await true():
+        assert time.monotonic() < last, f"not within {within} s"
+        await asyncio.sleep(0.02)
+
+
+async def _items(unit: httpx.AsyncClient, wanted: int) -> bool:
+    return len((await unit.get("/api/v1/dispatch/feed")).json()["items"]) >= wanted
 
 
 async def deeds(api: Api) -> list[tuple[str, str, str]]:
@@ -433,9 +459,8 @@ async def test_two_agents_at_once_decide_once(api: Api) -> None:
 async def test_the_feed_is_pulled_and_acknowledged(api: Api) -> None:
     calls = [await told(api.services.db) for _ in range(5)]
     unit, other = await api.with_key(), await api.with_key()
-    async with asyncio.timeout(10):
-        while len((page := (await unit.get("/api/v1/dispatch/feed")).json())["items"]) < 5:
-            await asyncio.sleep(0.05)
+    await until(lambda: _items(unit, 5))
+    page = (await unit.get("/api/v1/dispatch/feed")).json()
     items = page["items"]
     assert [item["case"]["id"] for item in items] == [str(call.case) for call in calls]
     positions = [item["position"] for item in items]
@@ -485,9 +510,12 @@ async def test_a_reader_that_hangs_up_is_no_longer_waited_for(api: Api) -> None:
     unit = await api.with_key()
     with pytest.raises(httpx.ReadTimeout):
         await unit.get("/api/v1/dispatch/feed", params={"wait": 20}, timeout=0.3)
-    async with asyncio.timeout(5):
-        while api.app.state.metrics.waiting_pulls:
-            await asyncio.sleep(0.05)
+
+    async def nobody_waits() -> bool:
+        return api.app.state.metrics.waiting_pulls == 0
+
+    assert api.app.state.metrics.waiting_pulls == 1
+    await until(nobody_waits)
 
 
 # -- what is tried against it ------------------------------------------------------------------------------------------
@@ -623,6 +651,141 @@ async def test_ready_while_all_is_well(api: Api) -> None:
     assert set(answer.json()["checks"]) == {"store", "migrations"}
 
 
+@dataclass
+class Part:
+    """A part as /readyz and /metrics see one: what the compute child and the ledger tell of themselves."""
+
+    ready: bool = True
+    capacity: int = 12
+    live: int = 3
+    pending: int = 0
+    fault: str | None = None
+
+
+async def test_each_part_that_is_missing_is_named(api: Api) -> None:
+    line = {"asterisk": "own", "ami": True, "up": True}
+    compute, ledger = Part(), Part(pending=7)
+    services = replace(api.services, sequencer=None, compute=compute, ledger=ledger, line_status=lambda: line)
+    async with served(services) as running:
+        client = running.client()
+
+        async def readiness() -> tuple[int, list[str], dict[str, Any]]:
+            running.app.state.probe = Probe()  # what was found a moment ago is kept for a second
+            answer = await client.get("/readyz")
+            assert answer.json()["ready"] is (answer.status_code == 200)
+            return answer.status_code, answer.json()["not_ready"], answer.json()["checks"]
+
+        status, missing, checks = await readiness()
+        assert (status, missing) == (200, [])
+        assert checks["spool"]["detail"] == "7 commands wait for the store"
+        assert checks["compute"]["detail"] == "3 of 12 legs heard"
+        compute.ready, ledger.fault, line["up"] = False, "no space left in the spool", False
+        status, missing, checks = await readiness()
+        assert (status, missing) == (503, ["spool", "compute", "line"])
+        assert checks["spool"]["detail"] == "no space left in the spool"
+        told_ = (await client.get("/metrics")).text.splitlines()
+        for expected in (
+            "hotline_live_legs 3.0",
+            "hotline_leg_capacity 12.0",
+            "hotline_compute_ready 0.0",
+            "hotline_line_up 0.0",
+            "hotline_spool_pending 7.0",
+            'hotline_fault{part="spool"} 1.0',
+        ):
+            assert expected in told_
+
+
+async def test_a_schema_of_another_version_is_not_ready(api: Api) -> None:
+    async with api.services.db.begin() as session:
+        await session.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    answer = await api.client().get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["not_ready"] == ["migrations"]
+    assert "0000" in answer.json()["checks"]["migrations"]["detail"]
+
+
+async def test_asking_often_asks_the_store_seldom(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+    ping = api.services.db.ping
+
+    async def counted() -> None:
+        nonlocal asked
+        asked += 1
+        await ping()
+
+    monkeypatch.setattr(api.services.db, "ping", counted)
+    client = api.client()
+    await asyncio.gather(*(client.get("/readyz") for _ in range(30)))
+    assert asked <= 2
+
+
+async def test_a_store_that_hangs_is_named_within_its_second(tmp_path: Path) -> None:
+    path = tmp_path / "callcenter.db"
+    await migrate(f"sqlite+aiosqlite:///{path}")
+    async with store_behind(f"sqlite+aiosqlite:///{path}", tmp_path) as running:
+        agent = await running.signed_in("agent")
+        holder = sqlite3.connect(path, isolation_level=None)
+        holder.execute("BEGIN EXCLUSIVE")
+        try:
+            client = running.client()
+            started = time.monotonic()
+            answer = await client.get("/readyz")
+            assert time.monotonic() - started < 2.5
+            assert (answer.status_code, answer.json()["not_ready"]) == (503, ["store"])
+            assert (await client.get("/healthz")).status_code == 200
+            assert (await agent.get("/api/v1/me")).status_code == 200  # readers do not wait for a writer
+        finally:
+            holder.execute("ROLLBACK")
+            holder.close()
+        running.app.state.probe = Probe()
+        assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_a_store_that_is_gone_and_comes_back(tmp_path: Path) -> None:
+    cluster = new_cluster()
+    try:
+        url = cluster.url("postgres")
+        await migrate(url)
+        async with store_behind(url, tmp_path) as running:
+            agent, client = await running.signed_in("agent"), running.client()
+            await told(running.services.db)
+            assert len((await agent.get("/api/v1/calls")).json()["items"]) == 1
+            cluster.stop(signal.SIGQUIT)
+            problem(await agent.get("/api/v1/calls"), 503, "store_unavailable")
+            problem(
+                await running.browser().post("/api/v1/session", json={"username": "x", "password": "y"}),
+                503,
+                "store_unavailable",
+            )
+            answer = await client.get("/readyz")
+            assert (answer.status_code, answer.json()["not_ready"]) == (503, ["store"])
+            assert str(cluster.folder) not in answer.text
+            assert (await client.get("/healthz")).status_code == 200
+            assert "hotline_store_up 0.0" in (await client.get("/metrics")).text
+            cluster.start()
+            running.app.state.probe = Probe()
+            assert (await client.get("/readyz")).status_code == 200
+            assert len((await agent.get("/api/v1/calls")).json()["items"]) == 1
+            assert "hotline_store_up 1.0" in (await client.get("/metrics")).text
+    finally:
+        cluster.stop()
+        shutil.rmtree(cluster.folder)
+
+
+@contextlib.asynccontextmanager
+async def store_behind(url: str, folder: Path) -> AsyncIterator[Api]:
+    """The API over the database at ``url``, without a sequencer."""
+    db, bus = Database(url), MemoryBus()
+    await db.connect()
+    settings = Settings(data_dir=folder, asterisk="none")
+    access = AccessService(db, settings)
+    async with served(Services(settings=settings, db=db, bus=bus, access=access)) as running:
+        yield running
+    access.close()
+    await bus.close()
+    await db.close()
+
+
 async def test_metrics_count_what_happened(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     client = api.client()
     assert (await client.get("/metrics")).status_code == 200
@@ -635,13 +798,14 @@ async def test_metrics_count_what_happened(api: Api, monkeypatch: pytest.MonkeyP
     await agent.post(f"/api/v1/cases/{waiting.case}/confirm", json={"expected_version": version})
 
     async def value(name: str) -> float:
-        text = (await client.get("/metrics")).text
-        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.M)
+        body = (await client.get("/metrics")).text
+        found = re.search(rf"^{re.escape(name)} (\S+)$", body, re.M)
         return float(found[1]) if found else 0.0
 
-    async with asyncio.timeout(10):
-        while await value('hotline_events_total{kind="case.confirmed"}') < 1:
-            await asyncio.sleep(0.05)
+    async def counted() -> bool:
+        return await value('hotline_events_total{kind="case.confirmed"}') == 1
+
+    await until(counted)
     assert await value('hotline_events_total{kind="call.started"}') == 2
     assert await value('hotline_events_total{kind="call.ended"}') == 2
     assert await value('hotline_decisions_total{decision="auto",domain="urban"}') == 1
@@ -657,9 +821,9 @@ async def test_metrics_count_what_happened(api: Api, monkeypatch: pytest.MonkeyP
     consumer = (await unit.get("/api/v1/me")).json()["id"]
     await unit.post("/api/v1/dispatch/ack", json={"position": 1})
     assert await value(f'hotline_feed_lag_seconds{{consumer="{consumer}"}}') > 11
-    text = (await client.get("/metrics")).text
-    assert NUMBER not in text
-    assert not re.search(r"138|幺", text)
+    whole = (await client.get("/metrics")).text
+    assert NUMBER not in whole
+    assert not re.search(r"13800|幺", whole)
 
 
 async def test_metrics_from_elsewhere_need_the_permission(api: Api) -> None:
