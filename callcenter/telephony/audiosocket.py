@@ -26,8 +26,8 @@ log = structlog.get_logger()
 BYTES_PER_SECOND: Final = 16_000
 FIRST_FRAME_SECONDS: Final = 2.0
 """Asterisk sends the UUID as soon as it is connected."""
-MAX_PENDING: Final = 64
-"""Connections that have not said their UUID yet; more are closed at once."""
+MAX_PENDING: Final = 256
+"""Connections that have not said their UUID yet; with one more the oldest is closed."""
 READ_BYTES: Final = 64 * 1024
 """Read from one leg in one tick: 4 s of sound, so a loop that stalled catches up 40 times faster than real time."""
 MAX_LAG: Final = 0.15
@@ -113,7 +113,7 @@ class AudioSocketServer:
         self._max_pending = max_pending
         self._expected: dict[UUID, _Expected] = {}
         self._spent: OrderedDict[UUID, str] = OrderedDict()
-        self._pending: set[_Connection] = set()
+        self._pending: dict[_Connection, None] = {}
         self._legs: dict[UUID, _Connection] = {}
         self._listener: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -203,15 +203,16 @@ class AudioSocketServer:
             except OSError as error:  # out of descriptors, or the peer gone before its turn
                 log.error("audiosocket cannot accept", error=error.strerror or type(error).__name__)
                 return
-            if len(self._pending) >= self._max_pending:
-                self.counters["too_many_pending"] += 1
-                connection.close()
-                continue
             connection.setblocking(False)
             pending = _Connection(connection, self._loop.time())
-            self._pending.add(pending)
+            self._pending[pending] = None
             # The few bytes of the first frame are read as they come, so that the leg's clock starts when the leg does.
             self._loop.add_reader(connection, self._introduce, pending)
+            self._introduce(pending)  # as a rule they are here already
+            if len(self._pending) > self._max_pending:
+                # The oldest goes: Asterisk says its UUID within a millisecond, who holds a place open does not.
+                self.counters["too_many_pending"] += 1
+                self._drop(next(iter(self._pending)))
 
     def _introduce(self, connection: _Connection) -> None:
         data = self._receive(connection, 4096)
@@ -262,7 +263,7 @@ class AudioSocketServer:
 
     def _forget_pending(self, connection: _Connection) -> None:
         assert self._loop is not None  # noqa: S101
-        self._pending.discard(connection)
+        self._pending.pop(connection, None)
         self._loop.remove_reader(connection.socket)
 
     def _drop(self, connection: _Connection) -> None:

@@ -259,9 +259,8 @@ async def test_half_open_connections_are_few_and_do_not_last():
         for n, (_, writer) in enumerate(slow):
             writer.write(hello(uuid4())[:n])
         await asyncio.sleep(0.1)
-        reader, writer = await dial(server)
-        await closed_by_server(reader, 0.4)
-        await hang_up(writer)
+        slow.append(await dial(server))
+        await closed_by_server(slow[0][0], 0.4)  # the one that has held its place longest
         assert server.counters["too_many_pending"] == 1
         for reader, writer in slow:
             await closed_by_server(reader, 2)
@@ -276,6 +275,24 @@ async def test_half_open_connections_are_few_and_do_not_last():
         await until(lambda: sink.voice == b"ab" * 160)
         await hang_up(writer)
         await sink.ended()
+
+
+async def test_a_hundred_legs_that_come_at_once_are_all_heard():
+    async with serving(max_pending=5) as server:
+        sinks, sockets = [], []
+        for _ in range(100):  # the loop has no turn until all of them are there
+            sink, token = Sink(), uuid4()
+            server.expect(token, sink)
+            sinks.append(sink)
+            sockets.append(socket.create_connection(("127.0.0.1", server.port)))
+            sockets[-1].sendall(hello(token) + frame(0x10, token.bytes * 20))
+            sink.keys.append(token.bytes.hex())
+        await until(lambda: all(sink.voice for sink in sinks))
+        assert all(sink.voice == bytes.fromhex(sink.keys[0]) * 20 for sink in sinks)
+        assert server.counters["too_many_pending"] == 0
+        for one in sockets:
+            one.close()
+        await asyncio.gather(*(sink.ended() for sink in sinks))
 
 
 async def test_connect_and_close_leaves_nothing_behind():
