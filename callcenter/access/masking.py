@@ -9,8 +9,8 @@ import re
 from typing import Final
 
 _DIGITS: Final = "0-9\uff10-\uff19零〇一二三四五六七八九幺两"
-_SPOKEN: Final = re.compile(rf"[{_DIGITS}](?:[\s\-—]?[{_DIGITS}Xx]){{6,24}}")
-"""Seven digits or more in a row: shorter ones are house numbers and times, longer than 25 are no number at all."""
+_SPOKEN: Final = re.compile(rf"[{_DIGITS}](?:[\s\-—]?[{_DIGITS}Xx]){{6,}}")
+"""Seven digits or more in a row: shorter ones are house numbers and times."""
 
 _BETWEEN: Final = re.compile(r"[\s\-—]")
 

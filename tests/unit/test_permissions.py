@@ -3,11 +3,12 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api.security import RateLimit
 from callcenter.access import passwords, tokens
+from callcenter.access.masking import mask_number, mask_text
 from callcenter.access.permissions import (
     FOR_KEYS,
     ROLE_NAMES,
@@ -187,3 +188,56 @@ def test_many_addresses_do_not_fill_the_memory() -> None:
     for number in range(limit.MAX_ADDRESSES + 100):
         limit.wait(f"host-{number}")
     assert len(limit._empty_at) == limit.MAX_ADDRESSES
+
+
+# -- masking -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        ("13800138000", "138****8000"),
+        ("+8613800138000", "+86138****8000"),
+        ("008613800138000", "0086138****8000"),
+        ("01062345678", "010****5678"),
+        ("02787654321", "027****4321"),
+        ("075512345678", "0755****5678"),
+        ("4001234567", "400***4567"),
+        ("62345678", "62****78"),
+        ("110101199003071234", "110101********1234"),
+        ("110", "***"),
+        ("", ""),
+    ],
+)
+def test_numbers_are_masked(number: str, shown: str) -> None:
+    assert mask_number(number) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("我的电话是幺三八零零幺三八零零零", "我的电话是幺三八****八零零零"),
+        ("电话13800138000请回电", "电话138****8000请回电"),
+        ("电话１３８００１３８０００", "电话１３８****８０００"),
+        ("打138 0013 8000", "打138 **** 8000"),
+        ("打010-62345678", "打010-****5678"),
+        ("身份证11010119900307123X", "身份证110101********123X"),
+        ("解放路128号3栋2单元501", "解放路128号3栋2单元501"),
+        ("二零二六年十一月二十日", "二零二六年十一月二十日"),
+    ],
+)
+def test_numbers_within_texts_are_masked(text: str, shown: str) -> None:
+    assert mask_text(text) == shown
+
+
+@given(st.text(alphabet="0123456789零一二三四五六七八九幺两 -—X路号\u3000", max_size=60))
+@example("1" * 31)
+@example("1" * 18 + " " + "2" * 18)
+def test_a_masked_text_is_as_long_and_shows_no_long_number(text: str) -> None:
+    masked = mask_text(text)
+    assert len(masked) == len(text)
+    assert not re.search(r"[0-9零一二三四五六七八九幺两]{7,}", masked)
+
+
+@given(st.text(max_size=40))
+def test_no_number_shows_more_than_ten_digits(number: str) -> None:
+    masked = mask_number(number)
+    assert sum(letter != "*" for letter in masked.removeprefix("+86").removeprefix("0086")) <= 10
