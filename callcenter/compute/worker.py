@@ -49,9 +49,12 @@ class Routing:
         try:
             from classifier.router import Router
 
-            version = str(self._config.get("router_model") or "")
             began = time.monotonic()
-            router = Router.load(Path(self._config["models_dir"]) / "router" / version if version else None)
+            folder = Path(self._config["models_dir"]) / "router"
+            if version := str(self._config.get("router_model") or ""):
+                router = Router.load(folder / version)
+            else:
+                router = Router.load(folder if folder.is_dir() else None)
             router.route("路灯坏了")  # jieba builds its dictionary at the first cut: not while a caller waits
             log.info("router loaded", version=router.version, seconds=round(time.monotonic() - began, 2))
         except Exception as error:  # noqa: BLE001 - hearing goes on without a router; every request is told why

@@ -26,8 +26,8 @@ _FLOOR_WINDOW_MS = 2_500
 _FLOOR_START_DB = -52.0
 _FLOOR_LOWEST_DB = -66.0
 """Below this lies the quantisation of A-law (about -70 dB for its smallest step): no floor is measured in that."""
-_FLOOR_HIGHEST_DB = -30.0
-"""A line noisier than this is not made out to be silent: voices at -20 dB must still stand out."""
+_FLOOR_HIGHEST_DB = -26.0
+"""A line noisier than this is not made out to be silent: voices at -16 dB must still stand out."""
 _ONSET_ABOVE_DB = 9.0
 _VOICED_ABOVE_DB = 6.5
 _ACTIVE_ABOVE_DB = 2.5
@@ -65,7 +65,7 @@ class Frames:
     digital: npt.NDArray[np.bool_]
     last_voiced: list[int]
     """Frames from the leg's first to the end of its last voiced one, as known at each frame; 0 before any. It goes
-    back when what was taken for a voice turns out to be a tone."""
+    back when what was taken for a voice turns out to be a tone, or a noise that set in."""
 
 
 class SilenceMeter:
@@ -88,6 +88,8 @@ class SilenceMeter:
         self._judged = 0
         self._last_voiced = 0
         self._voiced_before_tone = 0
+        self._voiced_before_stretch = 0
+        self._stretch_level = 0.0
 
     @property
     def floor_db(self) -> float:
@@ -149,8 +151,14 @@ class SilenceMeter:
                 # two frames in a row: a lone crackle in a pause is not speech going on
                 voiced[at] = loud and self._recent[-2]
                 self._speaking = any(self._recent)
-            else:
-                self._speaking = voiced[at] = sum(self._recent) >= _ONSET_FRAMES
+                if not self._speaking and self._stretch_level - self._floor < _VOICED_ABOVE_DB:
+                    # it did not fall silent, the floor rose to it: what set in was a noise
+                    self._last_voiced = min(self._last_voiced, self._voiced_before_stretch)
+            elif sum(self._recent) >= _ONSET_FRAMES:
+                self._speaking = voiced[at] = True
+                self._voiced_before_stretch, self._stretch_level = self._last_voiced, level
+            if voiced[at]:
+                self._stretch_level += (level - self._stretch_level) / 8.0
             self._judged += 1
             if voiced[at]:
                 self._last_voiced = self._judged
