@@ -207,12 +207,36 @@ async def test_five_failures_lock_for_a_quarter_of_an_hour(access: AccessService
     assert (user.failures, user.locked_until) == (0, None)
 
 
-async def test_guesses_at_once_lock_as_well(access: AccessService) -> None:
-    await agent(access)
-    guesses = ["wrong password 1"] * 7 + [PASSWORD]
-    done = await asyncio.gather(*(access.sign_in("wang.li", one) for one in guesses), return_exceptions=True)
-    # The right one comes last through the one hashing thread; by then the account is locked.
+async def test_guesses_at_once_are_all_counted(access: AccessService, db: Database) -> None:
+    user = await agent(access)
+    guesses = [access.sign_in("wang.li", "wrong password 1") for _ in range(MAX_FAILURES)]
+    done = await asyncio.gather(*guesses, return_exceptions=True)
     assert all(isinstance(one, refusals.SignInRefused) for one in done)
+    async with db.read() as session:
+        stored = await session.get_one(User, user.id)
+    assert (stored.failures, stored.locked_until is not None) == (MAX_FAILURES, True)
+    with pytest.raises(refusals.SignInRefused):
+        await access.sign_in("wang.li", PASSWORD)
+
+
+async def test_a_right_guess_behind_a_lock_does_not_open(
+    access: AccessService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The password was read before the account was locked, and is hashed after: the lock still holds."""
+    await agent(access)
+    verify = access._passwords.verify
+
+    async def slow(stored: str | None, password: str) -> bool:
+        good = await verify(stored, password)
+        if password == PASSWORD:
+            for _ in range(MAX_FAILURES):
+                with pytest.raises(refusals.SignInRefused):
+                    await access.sign_in("wang.li", "wrong password 1")
+        return good
+
+    monkeypatch.setattr(access._passwords, "verify", slow)
+    with pytest.raises(refusals.SignInRefused):
+        await access.sign_in("wang.li", PASSWORD)
 
 
 async def test_the_time_of_a_refusal_tells_nothing(access: AccessService) -> None:
