@@ -80,7 +80,7 @@ class RtpEar(asyncio.DatagramProtocol):
         if not self.packets:
             return b""
         first = self.packets[0][1]
-        # a source that changes (prompt, agent, music) may start its timestamps anew: a jump beyond 10 s starts a new piece
+        # a source that changes (prompt, agent, music) may start its timestamps anew: a jump beyond 10 s is a new piece
         out = np.zeros(0, np.uint8)
         base = 0
         last = first

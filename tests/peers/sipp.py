@@ -1,6 +1,7 @@
 """SIPp as the citizen: dials the hotline, speaks an A-law file, and hangs up or waits to be hung up on.
 
-For the tests and for ``scripts/run --demo``. The scenario is ``scenarios/citizen.xml``; SIPp 3.6 is Debian's sip-tester.
+For the tests and for ``scripts/run --demo``. The scenario is ``scenarios/citizen.xml``; SIPp 3.6 is Debian's
+sip-tester.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ class PeerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CallOutcome:
-    """One call as the citizen's telephone saw it. Times are Unix seconds; ``status`` is the last answer to the INVITE."""
+    """One call as the citizen's telephone saw it. Times are Unix seconds; ``status`` answers the INVITE."""
 
     call_id: str
     status: int
@@ -79,11 +80,12 @@ async def call(
 ) -> SippResult:
     """Dial ``to`` from ``local_ip``, ``calls`` times at ``rate`` a second, and return when all calls are over.
 
-    ``audio`` is raw 8 kHz A-law (or mu-law with ``codec="PCMU"``), spoken from the answer on and followed by silence; without it the
-    citizen is silent but their telephone sends. ``send_rtp=False`` sends not one packet. ``numbers`` are used in turn, else
-    ``number``; both go into the From header as they are, so that a test can forge them. The citizen hangs up
-    ``hangup_after`` seconds after the answer, or, without that, waits for the hotline to hang up, at most ``longest``.
-    ``headers`` are whole header lines for the INVITE. ``hear`` keeps what one citizen hears, raw A-law.
+    ``audio`` is raw 8 kHz A-law (or mu-law with ``codec="PCMU"``), spoken from the answer on and followed by silence;
+    without it the citizen is silent but their telephone sends. ``send_rtp=False`` sends not one packet. ``numbers``
+    are used in turn, else ``number``; both go into the From header as they are, so that a test can forge them. The
+    citizen hangs up ``hangup_after`` seconds after the answer, or, without that, waits for the hotline to hang up, at
+    most ``longest``. ``headers`` are whole header lines for the INVITE. ``hear`` keeps what one citizen hears, raw
+    A-law.
 
     Raises PeerError when SIPp is missing or does not end in time. Cancelled, it ends SIPp.
     """
@@ -115,7 +117,8 @@ async def call(
         values = {
             "TO": to,
             "FROM_NAME": from_name,
-            "FROM_USER": "[field0]",
+            # a single number goes in as it is: SIPp's lists are cut at ';'
+            "FROM_USER": "[field0]" if numbers else number,
             "HEADERS": "".join(f"{line}\n" for line in headers.splitlines() if line),
             "MEDIA_PORT": media_port,
             "PAYLOAD": "8" if codec == "PCMA" else "0",
