@@ -89,7 +89,7 @@ def values(
         "AMI_PORT": str(endpoint.ami_port),
         "AMI_USER": endpoint.ami_user,
         "AMI_SECRET": endpoint.ami_secret,
-        "AMI_PERMIT": f"{settings.bridge_host}/255.255.255.255",
+        "AMI_PERMIT": _only(settings.bridge_host),
         "AGI": f"{_bracketed(settings.bridge_host)}:{agi_port}",
         "AUDIOSOCKET": f"{_bracketed(settings.bridge_host)}:{audiosocket_port}",
         "RTP_FIRST": str(settings.rtp_first_port),
@@ -182,6 +182,15 @@ def _fill(line: str, known: Mapping[str, str], where: str) -> str:
         return known[match[1]]
 
     return _PLACEHOLDER.sub(value, line)
+
+
+def _only(host: str) -> str:
+    try:
+        return str(ip_network(host))
+    except ValueError:
+        raise DialplanError(
+            f"CALLCENTER_BRIDGE_HOST is {host!r}: it must be an address, AMI lets no other in"
+        ) from None
 
 
 def _bracketed(host: str) -> str:

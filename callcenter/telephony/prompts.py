@@ -216,6 +216,7 @@ def render(dialplans_dir: Path, prompts_dir: Path) -> Path:
     texts = load_texts(dialplans_dir)
     done = prompts_dir / texts.digest
     if not done.is_dir():
+        _check_voice(texts.voice.name)
         prompts_dir.mkdir(parents=True, exist_ok=True)
         making = Path(tempfile.mkdtemp(prefix=".rendering-", dir=prompts_dir))
         try:
@@ -233,6 +234,17 @@ def render(dialplans_dir: Path, prompts_dir: Path) -> Path:
     link.symlink_to(done.name)
     link.replace(prompts_dir / "current")
     return done
+
+
+def _check_voice(name: str) -> None:
+    """espeak-ng speaks an unknown voice's text in another one, without a word: ask it for its list first."""
+    try:
+        listed = subprocess.run(["espeak-ng", "--voices"], capture_output=True, text=True, check=False, timeout=30)
+    except FileNotFoundError:
+        raise PromptError("espeak-ng is not installed: run scripts/setup, or apt-get install espeak-ng") from None
+    known = {line.split()[1] for line in listed.stdout.splitlines()[1:] if len(line.split()) > 1}
+    if name not in known:
+        raise PromptError(f"this espeak-ng has no voice {name!r}: set [voice] name in prompts.toml to one it lists")
 
 
 def _render_into(folder: Path, texts: PromptTexts) -> None:
