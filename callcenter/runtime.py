@@ -153,6 +153,8 @@ class Runtime:
 
     async def _serve_http(self, app: Any, ports: Ports) -> None:
         listener = socket.create_server((self.settings.http_host, ports.keep("http", self.settings.http_port)))
+        # asyncio sets this only on listeners it makes itself; without it each answer waits some 40 ms for an ACK.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.http_port = listener.getsockname()[1]
         server = _QuietServer(
             uvicorn.Config(

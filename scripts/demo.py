@@ -22,12 +22,14 @@ from callcenter.speech.accuracy import character_error_rate
 from tests.peers import sipp
 from tests.peers.hotline import Hotline, HotlineFault
 
-MATTER = "您好我要反映我们小区东门口有个井盖不见了昨天晚上有个老人差点掉进去请你们赶快派人来看看"
+MATTER = "中山路和解放路交叉口的路灯已经坏了半个多月了"
 """Held out from what the synthetic model's language model was made of."""
-INVITATION_S = 14.0
+INVITATION_S = 10.6
 """Greeting and invitation take this long; a citizen waits for them."""
+HEARS_NUMBER_S = 5.5
+"""After their last word: the silence that ends the statement, and the beginning of the case number."""
 RIGHT_DOMAIN = "urban"
-RIGHT_WORD = "井盖"
+RIGHT_WORD = "路灯"
 CHARACTER_ERROR = 0.15
 END_TO_STORED_S = 1.0
 VOICE_TO_STORED_S = 5.0
@@ -42,10 +44,11 @@ def check(what: str, passed: bool, seen: str) -> bool:
 
 
 async def speak(hotline: Hotline, folder: Path) -> Any:
-    """A citizen dials, hears the greeting and the invitation, speaks, and stays until the machine has said goodbye."""
+    """A citizen dials, hears the greeting and the invitation, speaks, and hangs up while the number is read to them."""
     speech = folder / "citizen.al"
-    await asyncio.to_thread(sipp.render_speech, MATTER, speech, lead=INVITATION_S)
-    return await sipp.call(hotline.sip_host, hotline.sip_port, audio=speech, number="13800000001", longest=90)
+    spoken = await asyncio.to_thread(sipp.render_speech, MATTER, speech, lead=INVITATION_S)
+    stays = INVITATION_S + spoken + HEARS_NUMBER_S
+    return await sipp.call(hotline.sip_host, hotline.sip_port, audio=speech, number="13800000001", hangup_after=stays)
 
 
 def show(call: dict[str, Any], case: dict[str, Any]) -> None:
@@ -99,6 +102,9 @@ def verdict(hotline: Hotline) -> bool:
     call = hotline.until("the call's end", lambda: ended(hotline, call_id), 30)
     case = hotline.get(f"/api/v1/cases/{call['cases'][0]['id']}")
     routed = case
+    if case["category"] is None:
+        print(f"\nFAIL the router gave no category\n{hotline.tail()}")
+        return False
     if case["decision"] == "confirm":
         print("\nthe router was not sure enough to go on by itself: the agent at the desk confirms with one key")
         with hotline.signed_in("agent") as desk:
@@ -141,9 +147,9 @@ def verdict(hotline: Hotline) -> bool:
 
 
 def ended(hotline: Hotline, call_id: str) -> dict[str, Any] | None:
-    """The call, once it has ended, its case is complete and its recording is linked."""
+    """The call, once it has ended and its case is complete."""
     call: dict[str, Any] = hotline.get(f"/api/v1/calls/{call_id}")
-    done = call["state"] == "ended" and call["cases"] and call["cases"][0]["number"] and call["recording"]["sha256"]
+    done = call["state"] == "ended" and call["cases"] and call["cases"][0]["number"]
     return call if done else None
 
 

@@ -1,6 +1,5 @@
 """Whole hotlines for whole calls: a process of our own, an Asterisk of our own, callers nobody here wrote."""
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 from tests.peers import sipp
 from tests.peers.hotline import Hotline
 
-INVITED_AFTER_S = 14.0
+INVITED_AFTER_S = 10.6
 """Greeting and invitation to speak are over this long after the answer; a citizen waits for them."""
 
 HotlineMaker = Callable[..., Hotline]
@@ -59,8 +58,3 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     return render
 
-
-@pytest.fixture(scope="session")
-def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
-    """The standard loop: children are watched by pidfd, which needs no main thread."""
-    return asyncio.DefaultEventLoopPolicy()

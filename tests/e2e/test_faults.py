@@ -38,7 +38,7 @@ def dial(hotline: Hotline, number: str, audio: Path, hangup_after: float) -> "as
 
 async def test_child_killed_in_the_middle_of_a_word(hotline: Hotline, spoken: Callable[..., Path]) -> None:
     number = "13800004001"
-    calling = dial(hotline, number, spoken(MANHOLE), 30.0)
+    calling = dial(hotline, number, spoken(MANHOLE), 27.0)
     await asyncio.sleep(MID_SENTENCE_S)
     child = compute_child(hotline)
     child.kill()
@@ -109,7 +109,7 @@ async def test_asterisk_killed_during_a_call(make_hotline: HotlineMaker, spoken:
     assert hotline.asterisk_pid() not in (None, asterisk), "and is back"
 
     again = "13800004005"
-    assert (await dial(hotline, again, spoken(LAMP), 26.0)).ok
+    assert (await dial(hotline, again, spoken(LAMP), 24.0)).ok
     call = await until(hotline, "a call on the new asterisk", lambda: finished(hotline, again), 60)
     assert error_of(call, LAMP) <= HEARD
 
@@ -153,7 +153,7 @@ async def test_disk_full_during_a_call(
     make_hotline: HotlineMaker, spoken: Callable[..., Path], small_disk: Path
 ) -> None:
     hotline, number = make_hotline(data_dir=small_disk / "data"), "13800004007"
-    calling = dial(hotline, number, spoken(MANHOLE), 34.0)
+    calling = dial(hotline, number, spoken(MANHOLE), 32.0)
     await asyncio.sleep(8)
     filler = small_disk / "filler"
     with pytest.raises(OSError, match="No space left"):

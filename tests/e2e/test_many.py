@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 async def test_thirty_calls_at_once_none_lost(hotline: Hotline, spoken: Callable[..., Path]) -> None:
     numbers = [f"1390000{index:04d}" for index in range(30)]
     result = await sipp.call(
-        hotline.sip_host, hotline.sip_port, audio=spoken(MANHOLE), numbers=numbers, rate=15, hangup_after=27.0
+        hotline.sip_host, hotline.sip_port, audio=spoken(MANHOLE), numbers=numbers, rate=15, hangup_after=25.0
     )
     assert result.ok
     assert len(result.calls) == 30
