@@ -30,7 +30,7 @@ BACKLOG = 20 * LEG_RATE * 2
 """Bytes a leg may wait for decoding: text later than 20 s helps nobody live; the recording fills the gap."""
 _PATIENCE = 0.3
 """Seconds of lag on any live leg at which recordings wait."""
-_LIVE_NICE, _RECORDINGS_NICE = 3, 15
+_LIVE_NICE, _RECORDINGS_NICE = 1, 15
 """The router's thread keeps the process's own priority: an answer of milliseconds does not wait behind decoding."""
 
 Send = Callable[[bytes], None]

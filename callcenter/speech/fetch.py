@@ -142,9 +142,10 @@ def _download(model: Published, work: Path, base_url: str, progress: bool) -> Pa
             try:
                 finished = _download_once(url, part, origin, bar)
             except HTTPError as error:
+                error.close()
                 if error.code < 500 and error.code not in (408, 429):
                     raise FetchError(f"{url} answered {error.code} {error.reason}: is the address right?") from error
-                failure: Exception = error
+                failure: Exception = ConnectionError(f"it answered {error.code} {error.reason}")
             except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
                 failure = error
             else:
