@@ -41,6 +41,8 @@ MAX_TRIES: Final = 6
 """Refusals by a store that is well, after which a command is put aside: with growing pauses, half a minute."""
 UNKNOWN_FOR_S: Final = 3600.0
 """How long a command may wait for its call to become known before it is put aside."""
+BREATH_S: Final = 0.01
+"""Between replayed batches: SQLite's lock is not fair, and a long replay must let other programs write."""
 MEMORY_LIMIT: Final = 10_000
 """Commands held when neither store nor disk takes any: about 20 MB, several minutes of a large room."""
 STOP_PATIENCE_S: Final = 5.0
@@ -75,6 +77,10 @@ class _Job:
     def succeed(self, result: dict[str, Any]) -> None:
         if not self.done.done():
             self.done.set_result(result)
+
+    @property
+    def succeeded(self) -> bool:
+        return self.done.done() and not self.done.cancelled() and self.done.exception() is None
 
     def fail(self, error: BaseException) -> None:
         if not self.done.done():
@@ -158,6 +164,7 @@ class CallLedger:
         self._tasks = [
             asyncio.create_task(self._work(), name="ledger-worker"),
             asyncio.create_task(self._replay(), name="ledger-replay"),
+            asyncio.create_task(self._save(), name="ledger-save"),
         ]
 
     async def stop(self) -> None:
@@ -217,8 +224,13 @@ class CallLedger:
             job = _Job(command)
             self._jobs.put_nowait(job)
             try:
-                result = await asyncio.wait_for(asyncio.shield(job.done), self._patience_s)
+                # Not wait_for: before Python 3.12 it swallows a cancellation that comes as its future is done.
+                async with asyncio.timeout(self._patience_s):
+                    result = await asyncio.shield(job.done)
             except Exception as error:  # noqa: BLE001 - told apart below; none may reach a live call
+                if job.succeeded:
+                    self.counts["stored"] += 1
+                    return Recorded("store", job.done.result())  # in the very moment that patience ended
                 if not job.done.done():
                     job.abandoned = True
                     self._store_fails(f"a write took longer than {self._patience_s * 1000:.0f} ms")
@@ -241,10 +253,11 @@ class CallLedger:
     # -----------------------------------------------------------------------------------------------------
 
     async def _put(self, command: Command, tries: int) -> Recorded:
+        record = encode(command)
         entry = _Entry(command.call, command, None, asyncio.get_running_loop().time(), tries)
         self._remember(entry)
         self._wake.set()
-        if await self._write(entry):
+        if await self._write(entry, record):
             self.counts["spooled"] += 1
             return Recorded("spool")
         if entry.gone:
@@ -257,40 +270,57 @@ class CallLedger:
         log.critical("a command is lost: store, disk and memory are full", **_named(command))
         return Recorded("lost")
 
-    async def _write(self, entry: _Entry) -> bool:
+    async def _write(self, entry: _Entry, record: bytes) -> bool:
         """Bring an entry to the disk. False when the disk does not take it."""
-        if entry.command is None:
-            return True
         entry.writing = True
         try:
-            place = await self._spool.append(encode(entry.command))
+            place = await self._spool.append(record)
         except OSError as error:
             self._spool_fails(error.strerror or type(error).__name__)
             return False
         finally:
             entry.writing = False
-        self._spool_is_well()
         if entry.gone:
             await self._clear([place])  # the store was faster
         else:
             entry.place, entry.command = place, None
+        if self.fault is not None and not self._held():
+            self._spool_is_well()  # not before: on a nearly full disk short commands fit and long ones do not
         return True
+
+    async def _save(self) -> None:
+        """Bring to the disk what it did not take, once it does; beside the replay, which may be waiting for the
+        store."""
+        while True:
+            await asyncio.sleep(self._retry_s)
+            if self.fault is None:
+                continue
+            await self._save_memory()
+            if not self._held():
+                self._spool_is_well()  # the store has taken it all: the next write will tell
 
     async def _save_memory(self) -> None:
         waiting = [entry for entries in self._put_by.values() for entry in entries]
         for entry in waiting:
-            if entry.place is None and not entry.writing and not entry.gone and not await self._write(entry):
+            if entry.command is None or entry.writing or entry.gone:
+                continue
+            if not await self._write(entry, encode(entry.command)):
                 return
 
     def _held(self) -> int:
+        """Commands that are in memory only because the disk did not take them."""
         if self.fault is None:
             return 0
-        return sum(entry.place is None for entries in self._put_by.values() for entry in entries)
+        return sum(
+            entry.command is not None and not entry.writing for entries in self._put_by.values() for entry in entries
+        )
 
     def _remember(self, entry: _Entry) -> None:
         self._put_by.setdefault(entry.call, deque()).append(entry)
 
     def _take_out(self, entry: _Entry) -> None:
+        if entry.gone:
+            return  # given up as lost while the store was taking it after all
         entry.gone = True
         entries = self._put_by[entry.call]
         entries.remove(entry)
@@ -382,18 +412,17 @@ class CallLedger:
     async def _replay(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._retry_s)
+                async with asyncio.timeout(self._retry_s):
+                    await self._wake.wait()
             self._wake.clear()
             try:
-                if self.fault is not None:
-                    await self._save_memory()
-                if self.store_fault is not None:
-                    if not await self._store_answers():
-                        await asyncio.sleep(self._retry_s)
-                        continue
-                    self._store_is_well()
-                while await self._replay_some():
-                    pass
+                if self.store_fault is not None and not await self._store_answers():
+                    await asyncio.sleep(self._retry_s)
+                    continue
+                while True:
+                    if not await self._replay_some():
+                        break
+                    await asyncio.sleep(BREATH_S)
             except Exception as error:  # nobody awaits this task, and it must not end: it is the only way out
                 log.error("replay failed", error=type(error).__name__, exc_info=error)
                 await asyncio.sleep(self._retry_s)
@@ -408,6 +437,8 @@ class CallLedger:
                 break
         due = due[:BATCH]
         if not due:
+            if not self._put_by:
+                self._store_is_well()
             return False
         jobs: list[tuple[_Entry, _Job]] = []
         for entry, command in zip(due, await self._commands(due), strict=True):
@@ -416,35 +447,44 @@ class CallLedger:
                 jobs.append((entry, job))
                 self._jobs.put_nowait(job)
         outcomes = await asyncio.gather(*(job.done for _, job in jobs), return_exceptions=True)
+        faults = [outcome for outcome in outcomes if isinstance(outcome, BaseException) and store_is_at_fault(outcome)]
+        if faults and len(faults) == len(outcomes):
+            # An empty transaction may have passed and yet no write does: SQLite on a full disk.
+            self._store_fails(type(faults[0]).__name__)
+            await asyncio.sleep(self._retry_s)
+            return False
+        self._store_is_well()
         done: list[_Entry] = []
         for (entry, job), outcome in zip(jobs, outcomes, strict=True):
-            if not isinstance(outcome, BaseException):
+            if isinstance(outcome, BaseException):
+                await self._refused(entry, job.command, outcome)
+            else:
                 done.append(entry)
                 self._follow_up(job.command, outcome)
-            elif store_is_at_fault(outcome) and not await self._store_answers():
-                self._store_fails(type(outcome).__name__)
-                break
-            else:
-                await self._refused(entry, job.command, outcome)
         for entry in done:
             self._take_out(entry)
         self.counts["replayed"] += len(done)
         await self._clear([entry.place for entry in done if entry.place is not None])
-        return self.store_fault is None
+        return True
 
     async def _commands(self, entries: list[_Entry]) -> list[Command | None]:
         """The commands of entries, from memory or the disk; None for one that the disk does not give back."""
-        on_disk = [entry for entry in entries if entry.command is None and entry.place is not None]
+        # As it is now: an entry that is in memory may be on the disk, and only there, when the others have been read.
+        commands = [entry.command for entry in entries]
+        places = {
+            n: entry.place for n, entry in enumerate(entries) if entry.command is None and entry.place is not None
+        }
         try:
-            records = await self._spool.read([entry.place for entry in on_disk if entry.place is not None])
-            read = dict(zip(map(id, on_disk), map(decode, records), strict=True))
+            records = await self._spool.read(list(places.values()))
+            for n, record in zip(places, records, strict=True):
+                commands[n] = decode(record)
         except (OSError, Undecodable) as error:
             if len(entries) > 1:
                 return [command for entry in entries for command in await self._commands([entry])]
             log.error("a spooled command cannot be read back", call=str(entries[0].call), error=str(error))
             self._defer(entries[0])
             return [None]
-        return [entry.command if entry.command is not None else read[id(entry)] for entry in entries]
+        return commands
 
     async def _refused(self, entry: _Entry, command: Command, error: BaseException) -> None:
         """The store is well and does not take this one: later, or never."""
@@ -465,10 +505,10 @@ class CallLedger:
             self._spool_fails(full.strerror or type(full).__name__)
             return
         log.error("a command is put aside: the store will never take it", **_named(command), file=path.name)
-        self.counts["rejected"] += 1
         self._take_out(entry)
         if entry.place is not None:
             await self._clear([entry.place])
+        self.counts["rejected"] += 1
 
     def _defer(self, entry: _Entry) -> None:
         entry.tries += 1

@@ -157,6 +157,7 @@ class Spool:
         self._lock: int | None = None
         self._waiting: list[tuple[bytes, asyncio.Future[Place]]] = []
         self._writer: asyncio.Task[None] | None = None
+        self._closed = False
         # Below: touched by the spool's thread only.
         self._number = 0
         self._file: int | None = None
@@ -197,7 +198,10 @@ class Spool:
         return await self._in_thread(self._forget, call)
 
     async def close(self) -> None:
-        """Finish what is being written and give the folder back."""
+        """Finish what is being written and give the folder back. Closing twice is once."""
+        if self._closed:
+            return
+        self._closed = True
         if self._writer is not None:
             await asyncio.gather(self._writer, return_exceptions=True)
         await self._in_thread(self._close)

@@ -228,7 +228,8 @@ class FeedSequencer:
                     listener()
             if placed < BATCH and not self._stopping:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._poll_s)
+                    async with asyncio.timeout(self._poll_s):
+                        await self._wake.wait()
 
 
 class _Turn(ABC):
