@@ -116,8 +116,10 @@ def _run(settings: Settings, arguments: argparse.Namespace) -> int:
         case "models":
             return _models(settings, arguments)
         case "transcribe":
+            from callcenter.logs import configure
             from callcenter.speech.commands import transcribe
 
+            configure(settings.log_level)  # to stderr: stdout is the text
             return transcribe(arguments.file, model=arguments.model, as_json=arguments.json, out_stream=sys.stdout)
         case "doctor":
             from callcenter.doctor import examine

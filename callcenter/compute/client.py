@@ -418,6 +418,7 @@ class ComputeClient:
                 "callcenter.compute.worker",
                 str(theirs.fileno()),
                 str(os.getpid()),
+                self._settings.log_level,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),

@@ -30,8 +30,8 @@ BACKLOG = 20 * LEG_RATE * 2
 """Bytes a leg may wait for decoding: text later than 20 s helps nobody live; the recording fills the gap."""
 _PATIENCE = 0.3
 """Seconds of lag on any live leg at which recordings wait."""
-_LIVE_NICE, _RECORDINGS_NICE = 1, 15
-"""The router's thread keeps the process's own priority: an answer of milliseconds does not wait behind decoding."""
+_RECORDINGS_NICE = 15
+"""Live legs keep the process's own priority: on a full machine a leg that waits is text that comes late."""
 
 Send = Callable[[bytes], None]
 
@@ -158,7 +158,6 @@ class Hearing:
 
     # -- threads ---------------------------------------------------------------------------------------------------
     def _decode(self, number: int) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LIVE_NICE)
         while (leg := self._ready.get()) is not None:
             self._busy_since[number] = time.monotonic()
             try:

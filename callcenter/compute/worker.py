@@ -21,6 +21,7 @@ import structlog
 from callcenter.compute.admission import capacity, real_time_factor
 from callcenter.compute.hearing import Hearing
 from callcenter.compute.protocol import Frame, FrameReader, Kind, ProtocolError, frame, message
+from callcenter.logs import configure
 from callcenter.speech.models import ModelError
 from callcenter.speech.recognizer import Ear, load
 
@@ -186,19 +187,12 @@ def die_with(parent: int) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Entry: the number of the inherited socket, and the parent's process id."""
+    """Entry: the number of the inherited socket, the parent's process id, the log level."""
     channel = socket.socket(fileno=int(arguments[0]))
     die_with(int(arguments[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the terminal: the parent ends its calls first
     sys.setswitchinterval(0.001)  # a decoding thread coming back from Vosk waits for Python code at most this long
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    configure(arguments[2])
     structlog.contextvars.bind_contextvars(process="compute")
     try:
         return Worker(channel).run()
