@@ -1,8 +1,8 @@
 """The project's own labelled utterances, and the checks they must pass before anything is trained on them.
 
 Rows are tab-separated with the columns of COLUMNS. ``disposition`` is case, question or none; a case names its category
-(domain, kind, major, minor) as the taxonomy does, a question may. ``emergency`` lists who is to be called (110, 119, 120,
-122, comma-separated). No sentence comes from anywhere but this project's own writers.
+(domain, kind, major, minor) as the taxonomy does, a question may. ``emergency`` lists who is to be called
+(110, 119, 120, 122, comma-separated). No sentence comes from anywhere but this project's own writers.
 """
 
 import csv
@@ -18,7 +18,7 @@ from classifier import taxonomy
 from classifier.taxonomy import Category, TaxonomyError
 from classifier.text import clean, fold
 
-COLUMNS = "id text disposition domain kind major minor intent emergency address source".split()
+COLUMNS = ["id", "text", "disposition", "domain", "kind", "major", "minor", "intent", "emergency", "address", "source"]
 REQUIRED = ("id", "text", "domain")
 DISPOSITIONS = ("case", "question", "none")
 SERVICES = {"110", "119", "120", "122"}
@@ -36,7 +36,9 @@ class CorpusError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One labelled utterance. ``domain`` is empty for what is no case; ``category`` None where only the domain is known."""
+    """One labelled utterance. ``domain`` is empty for what is no case; ``category`` None where only the domain is
+    known.
+    """
 
     id: str
     text: str
@@ -55,7 +57,7 @@ def load(paths: Iterable[Path] | None = None) -> list[Row]:
     faults: list[str] = []
     seen: dict[str, str] = {}
     for path in sorted(FOLDER.glob("*.tsv")) if paths is None else paths:
-        for line, cells in _read(path):
+        for line, cells in read(path):
             place = f"{path.name}:{line}"
             try:
                 row = _row(cells)
@@ -72,7 +74,7 @@ def load(paths: Iterable[Path] | None = None) -> list[Row]:
     return rows
 
 
-def _read(path: Path) -> list[tuple[int, dict[str, str]]]:
+def read(path: Path) -> list[tuple[int, dict[str, str]]]:
     """The rows of a tab-separated file as (line, cells). Raises CorpusError for a broken shape or encoding."""
     try:
         content = path.read_text(encoding="utf-8-sig")
@@ -82,7 +84,9 @@ def _read(path: Path) -> list[tuple[int, dict[str, str]]]:
     header = next(reader, [])
     missing = [name for name in REQUIRED if name not in header]
     if missing:
-        raise CorpusError(f"{path.name}:1: no column {', '.join(missing)}: the first line names the columns, tab-separated")
+        raise CorpusError(
+            f"{path.name}:1: no column {', '.join(missing)}: the first line names the columns, tab-separated"
+        )
     rows: list[tuple[int, dict[str, str]]] = []
     for cells in reader:
         if not any(cells):
@@ -111,7 +115,9 @@ def _row(cells: dict[str, str]) -> Row:
     category = None
     if cells.get("minor"):
         category = taxonomy.find(domain, cells.get("kind", ""), cells.get("major", ""), cells["minor"])
-    emergency = tuple(x.strip() for x in cells.get("emergency", "").replace("，", ",").split(",") if x.strip() not in ("", "0"))
+    emergency = tuple(
+        x.strip() for x in cells.get("emergency", "").replace("，", ",").split(",") if x.strip() not in ("", "0")
+    )
     if not SERVICES.issuperset(emergency):
         raise ValueError(f"column emergency: {cells['emergency']!r} has other than {', '.join(sorted(SERVICES))}")
     return Row(
@@ -132,7 +138,8 @@ def likeness(texts: Sequence[str]) -> sparse.csr_matrix:
     index: dict[str, int] = {}
     indptr, indices, values = [0], [], []
     for text in texts:
-        folded = fold(clean(text)).text
+        cleaned = clean(text)
+        folded = fold(cleaned).text or cleaned.text  # a mere 嗯 folds to nothing, and is not the same as 你好
         grams = Counter(folded[i : i + 3] for i in range(max(1, len(folded) - 2)))
         norm = sum(n * n for n in grams.values()) ** 0.5
         for gram, n in grams.items():
