@@ -1,7 +1,6 @@
 """``python -m classifier``: the router's commands without the call centre around them."""
 
 import argparse
-import io
 import sys
 from collections.abc import Sequence
 
@@ -34,9 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; 2 for what the user must mend, in one line on stderr."""
     parser = _parser()
     chosen = parser.parse_args(argv)
-    for stream in (sys.stdin, sys.stdout):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="replace")
     try:
         if chosen.action == "route":
             return commands.route(sys.stdin, sys.stdout, standard=chosen.standard, version=chosen.model)

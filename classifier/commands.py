@@ -4,6 +4,7 @@ Everything here reads and writes text; exit codes are 0 for done, 1 for done wit
 user must mend is raised as ValueError or OSError with one line that says so.
 """
 
+import io
 import json
 import subprocess
 import sys
@@ -28,6 +29,9 @@ def route(in_stream: TextIO, out_stream: TextIO, *, standard: str | None = None,
     A line that is no such object is a text like any other: every line gets its answer. Raises ModelError without a
     model and TaxonomyError for an unknown standard, before the first line is read.
     """
+    for stream in (in_stream, out_stream):
+        if isinstance(stream, io.TextIOWrapper):  # a byte that is no UTF-8 must cost one character, not the lines below
+            stream.reconfigure(encoding="utf-8", errors="replace")
     router = Router.load(version)
     router.route("", standard=standard)
     for line in in_stream:

@@ -248,6 +248,13 @@ def test_route_command_answers_every_line_in_order() -> None:
     out.getvalue().encode("utf-8")
 
 
+def test_a_byte_that_is_no_utf8_costs_one_character() -> None:
+    given = io.TextIOWrapper(io.BytesIO("路灯\n".encode() + b"\xff\xfe\n" + "井盖\n".encode()), encoding="utf-8")
+    out = io.StringIO()
+    assert commands.route(given, out) == 0
+    assert [json.loads(line)["text"] for line in out.getvalue().splitlines()] == ["路灯", "\ufffd\ufffd", "井盖"]
+
+
 def test_evaluate_command_tolerates_other_columns_and_counts_acceptable(tmp_path: Path) -> None:
     path = tmp_path / "calls.tsv"
     path.write_text(
