@@ -149,7 +149,7 @@ class AsteriskServer:
             finally:
                 loop.remove_reader(descriptor)
                 os.close(descriptor)
-        how = process.reap(state.pid)
+        how = await asyncio.to_thread(process.reap, state.pid)
         if self._stopping:
             return
         log.error("asterisk died", pid=state.pid, how=how)

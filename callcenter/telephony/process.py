@@ -69,15 +69,22 @@ def environment() -> dict[str, str]:
 
 
 def reap(pid: int) -> str:
-    """How ``pid`` ended. Of one that is not our child (adopted) nobody tells us more than that it is gone."""
-    try:
-        done, status = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return "gone"
-    if done == 0:
-        return "running"
-    code = os.waitstatus_to_exitcode(status)
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    """How ``pid`` ended. Of one that is not our child (adopted) nobody tells us more than that it is gone.
+
+    Waits for its last threads for up to a second: the main thread's end shows before the process's.
+    """
+    deadline = time.monotonic() + 1
+    while True:
+        try:
+            done, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            return "gone"
+        if done:
+            code = os.waitstatus_to_exitcode(status)
+            return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if time.monotonic() > deadline:
+            return "running"
+        time.sleep(0.01)
 
 
 def end(pid: int, started: int) -> None:
