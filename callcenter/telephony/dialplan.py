@@ -14,6 +14,12 @@ from typing import Final
 from callcenter.settings import Settings
 
 CALL_MAX_SECONDS: Final = 4 * 3600
+BRIDGE_PATIENCE_SECONDS: Final = 4
+"""A bridge that does not say what to do with a call for this long is taken for frozen; its own limit is 2 s."""
+STATEMENT_OVERHEAD_SECONDS: Final = 150
+"""Prompts, the number read twice and the silences around a statement, generously."""
+STATEMENTS_AT_MOST: Final = 5
+"""Two tries and three additions (``calls.conversation``)."""
 """A call is over then, whatever happens: only one that nobody ended gets there."""
 
 _PLACEHOLDER: Final = re.compile(r"@([A-Z][A-Z0-9_]*)@")
@@ -97,6 +103,8 @@ def values(
         "QUEUE_TIMEOUT": str(settings.queue_timeout_s),
         "STATEMENT_MAX": str(settings.statement_max_s),
         "CALL_MAX": str(CALL_MAX_SECONDS),
+        "BRIDGE_PATIENCE": str(BRIDGE_PATIENCE_SECONDS),
+        "STATEMENT_PATIENCE": str(STATEMENTS_AT_MOST * settings.statement_max_s + STATEMENT_OVERHEAD_SECONDS),
     }
     lists = {
         "LINE": [{"LINE": line} for line in settings.lines],

@@ -93,6 +93,21 @@ async def test_bridge_down_when_the_call_comes(make_hotline: HotlineMaker, spoke
     assert not notes[0].exists(), "the note named the caller; the call's own row does now"
 
 
+async def test_bridge_frozen_when_the_call_comes(make_hotline: HotlineMaker, spoken: Callable[..., Path]) -> None:
+    hotline, number = make_hotline(), "13800004008"
+    assert hotline.process is not None
+    hotline.process.send_signal(signal.SIGSTOP)
+    try:
+        result = await dial(hotline, number, spoken(LAMP, lead=26.0), 36.0)
+    finally:
+        hotline.process.send_signal(signal.SIGCONT)
+    assert result.ok
+    assert result.calls[0].ended_by == "citizen", "answered, and not held in silence"
+    call = await until(hotline, "the call from its recording", lambda: finished(hotline, number), 90)
+    assert error_of(call, LAMP) <= HEARD, said(call)
+    assert call["cases"][0]["number"]
+
+
 async def test_asterisk_killed_during_a_call(make_hotline: HotlineMaker, spoken: Callable[..., Path]) -> None:
     hotline, number = make_hotline(), "13800004004"
     asterisk = hotline.asterisk_pid()
