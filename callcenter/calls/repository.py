@@ -7,10 +7,10 @@ command twice, or days late: what is already there is left as it is, and only a 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from callcenter.calls import timeline
@@ -430,16 +430,21 @@ def _case_result(case: Case | None) -> dict[str, Any]:
     return {"case": str(case.id), "number": case.number, "state": case.state, "decision": case.decision}
 
 
+_CALL: Final = (
+    select(Call.completed_at, CallParticulars.number, CallParticulars.erased_at)
+    .join(CallParticulars, CallParticulars.call_id == Call.id)
+    .where(Call.id == bindparam("call"))
+)
+_CALL_AND_LEG: Final = _CALL.join(Leg, Leg.call_id == Call.id).where(Leg.id == bindparam("leg"))
+
+
 async def _known(session: AsyncSession, call: UUID, leg: UUID | None = None) -> _Known:
     """That the call – and the leg, and that it is the call's – is there. Raises UnknownCall."""
-    query = (
-        select(Call.completed_at, CallParticulars.number, CallParticulars.erased_at)
-        .join(CallParticulars, CallParticulars.call_id == Call.id)
-        .where(Call.id == call)
-    )
-    if leg is not None:
-        query = query.join(Leg, Leg.call_id == Call.id).where(Leg.id == leg)
-    row = (await session.execute(query)).one_or_none()
+    if leg is None:
+        found = await session.execute(_CALL, {"call": call})
+    else:
+        found = await session.execute(_CALL_AND_LEG, {"call": call, "leg": leg})
+    row = found.one_or_none()
     if row is None:
         raise UnknownCall(f"call {call} is not in the store" if leg is None else f"leg {leg} of call {call} is not")
     return _Known(row.number, row.erased_at, row.completed_at is not None)

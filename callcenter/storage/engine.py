@@ -18,7 +18,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from callcenter.storage.outbox import HAS_EVENTS
+from callcenter.storage.outbox import write_events
+from callcenter.storage.sqlite import open_connection
 
 BUSY_TIMEOUT_MS: Final = 5_000
 """How long SQLite waits for a writer in another process (an import, a backup) before "database is locked"."""
@@ -153,7 +154,7 @@ class Database:
         try:
             async with session.begin():
                 yield session
-            told = session.info.pop(HAS_EVENTS, False)
+                told = await write_events(session)
         finally:
             # Shielded: a cancelled caller must not leave SQLite's only writing connection checked out.
             await asyncio.shield(session.close())
@@ -196,7 +197,7 @@ def sqlite_engine(url: URL, *, write: bool, pooled: bool = True, foreign_keys: b
         url,
         # isolation_level None: sqlite3 would otherwise begin transactions by itself, DEFERRED and only before DML, so
         # that two writers that both read first would deadlock into "database is locked" at once.
-        connect_args={"isolation_level": None},
+        connect_args={"isolation_level": None, "async_creator_fn": open_connection},
         **(
             {"pool_size": 1 if write else SQLITE_READERS, "max_overflow": 0, "pool_timeout": POOL_WAIT_S}
             if pooled

@@ -8,17 +8,17 @@ commit.
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID, uuid4
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Table, UniqueConstraint, insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from callcenter.storage.base import Base, BigId
 
-HAS_EVENTS: Final = "has_events"
-"""Key of ``session.info`` that tells ``Database.begin`` to wake the sequencer after the commit."""
+_EVENTS: Final = "events"
+"""Key of ``session.info`` where a transaction's events wait for its end."""
 
 Reference = UUID | int | bool | str | None
 Refs = dict[str, Reference]
@@ -62,6 +62,9 @@ class OutboxEvent(Base):
     position: Mapped[int | None] = mapped_column(BigInteger)
 
 
+_INSERT: Final = insert(cast(Table, OutboxEvent.__table__))
+
+
 def add_event(
     session: AsyncSession,
     kind: str,
@@ -72,25 +75,34 @@ def add_event(
     refs: Mapping[str, Reference] | None = None,
     feed: bool = False,
 ) -> UUID:
-    """Write an event into ``session``'s transaction; gives its public id.
+    """Have an event written at the end of ``session``'s transaction (see ``write_events``); gives its public id.
 
     ``refs`` may hold UUIDs, small integers, booleans and lower-case words such as states; anything else raises
     ValueError, so that no transcript and no telephone number can get into an event by mistake.
     """
     event_id = uuid4()
-    session.add(
-        OutboxEvent(
-            event_id=event_id,
-            kind=kind,
-            at=at,
-            call_id=call,
-            case_id=case,
-            refs={name: _reference(kind, name, value) for name, value in (refs or {}).items()},
-            feed=feed,
-        )
-    )
-    session.info[HAS_EVENTS] = True
+    event = {
+        "event_id": event_id,
+        "kind": kind,
+        "at": at,
+        "call_id": call,
+        "case_id": case,
+        "refs": {name: _reference(kind, name, value) for name, value in (refs or {}).items()},
+        "feed": feed,
+    }
+    session.info.setdefault(_EVENTS, []).append(event)
     return event_id
+
+
+async def write_events(session: AsyncSession) -> bool:
+    """Write what ``add_event`` collected; tells whether there was any. ``Database.begin`` does it last of all, when
+    every row that the events tell of is written and locked."""
+    events = session.info.pop(_EVENTS, None)
+    if not events:
+        return False
+    await session.flush()
+    await session.execute(_INSERT, events)
+    return True
 
 
 def _reference(kind: str, name: str, value: object) -> str | int | bool | None:

@@ -1,8 +1,8 @@
 """Three things that both databases can do and SQLAlchemy spells differently for each: add a row unless it is there,
 add or change one, and walk a long list by key."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, cast
 from uuid import UUID
 
@@ -16,16 +16,24 @@ from callcenter.storage.base import EPOCH, Base, UtcDateTime
 
 def insert_into(session: AsyncSession, model: type[Base]) -> sqlite.Insert | postgresql.Insert:
     """The INSERT of the database at hand, with its ON CONFLICT clauses; past the ORM, which these rows do not need."""
+    return _insert(session.get_bind().dialect.name, model)
+
+
+def _insert(dialect: str, model: type[Base]) -> sqlite.Insert | postgresql.Insert:
     table = cast(Table, model.__table__)
-    if session.get_bind().dialect.name == "sqlite":
-        return sqlite.insert(table)
-    return postgresql.insert(table)
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
-async def insert_new(session: AsyncSession, model: type[Base], values: Mapping[str, Any]) -> bool:
+@cache
+def _insert_unless_there(dialect: str, model: type[Base]) -> sqlite.Insert | postgresql.Insert:
+    # Built once: building a statement costs SQLAlchemy more than running it.
+    return _insert(dialect, model).on_conflict_do_nothing()
+
+
+async def insert_new(session: AsyncSession, model: type[Base], values: dict[str, Any]) -> bool:
     """Add a row unless one with the same key is there; tells whether it was added. The way to be idempotent."""
-    statement = insert_into(session, model).values(dict(values)).on_conflict_do_nothing()
-    result = cast(CursorResult[Any], await session.execute(statement))
+    statement = _insert_unless_there(session.get_bind().dialect.name, model)
+    result = cast(CursorResult[Any], await session.execute(statement, values))
     return result.rowcount == 1
 
 

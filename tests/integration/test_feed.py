@@ -30,7 +30,7 @@ from callcenter.dispatch.feed import (
     pull,
 )
 from callcenter.storage.engine import Database
-from callcenter.storage.outbox import OutboxEvent
+from callcenter.storage.outbox import OutboxEvent, write_events
 from tests.databases import Cluster, new_cluster
 from tests.sample_calls import RUNG, SampleCall
 
@@ -191,7 +191,7 @@ async def test_transactions_that_commit_in_inverse_order_are_both_seen(pg_db: Da
         async with db.begin() as session:
             for command in (early.started(), early.routed("井盖不见了"), early.completed()):
                 await calls.apply(session, command)
-            await session.flush()
+            await write_events(session)
             written.set()
             await may_commit.wait()
 
@@ -234,7 +234,7 @@ async def test_readers_in_a_storm_of_writers_skip_nothing_and_see_one_order(db: 
                 async with db.begin() as session:
                     for command in (call.started(), call.routed("井盖不见了"), call.completed()):
                         await calls.apply(session, command)
-                    await session.flush()
+                    await write_events(session)
                     if not db.is_sqlite:
                         await asyncio.sleep(pause)
                     if fails:

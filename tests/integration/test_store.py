@@ -638,7 +638,8 @@ async def test_after_erasure_nothing_anywhere_tells_who_called_or_what_they_said
     cluster = None if db.is_sqlite else request.getfixturevalue("postgres")
     call, other = SampleCall(number="13987654321"), SampleCall(number="13700000000")
     said = "我叫李四，青山路八号门口井盖不见了"
-    await apply(db, *call.whole(said, decision="confirm", address="青山路八号", secondary={"text": said}))
+    commands = call.whole(said, decision="confirm", address="青山路八号", secondary={"text": said})
+    await apply(db, *commands)
     await apply(db, *other.whole("湖边路灯不亮"))
     await confirm(db, call, (await the_case(db, call)).case.version, CHOICE)
     secrets = [call.number, "李四", "青山路八号", "井盖不见了", "某某餐馆老板张三"]
@@ -653,7 +654,7 @@ async def test_after_erasure_nothing_anywhere_tells_who_called_or_what_they_said
     async with db.begin() as session:
         await calls.erase_call(session, call.call, actor=str(AGENT), at=call.at(3600))
     # What still comes of the call, and the whole of it replayed, must not bring it back.
-    await apply(db, *call.whole(said), call.said("我叫李四"), call.routed(said + "，我叫李四"))
+    await apply(db, *commands, call.said("我叫李四"), call.routed(said + "，我叫李四"))
     left = await _dump(db, cluster)
     own = [line for line in left.splitlines() if "张三" not in line and "\\u5f20\\u4e09" not in line]
     for secret in secrets[:-1]:
