@@ -195,6 +195,7 @@ def sqlite_engine(url: URL, *, write: bool, pooled: bool = True, foreign_keys: b
     """An engine on a SQLite file: one connection that writes, or several that cannot."""
     engine = create_async_engine(
         url,
+        hide_parameters=True,
         # isolation_level None: sqlite3 would otherwise begin transactions by itself, DEFERRED and only before DML, so
         # that two writers that both read first would deadlock into "database is locked" at once.
         connect_args={"isolation_level": None, "async_creator_fn": open_connection},
@@ -238,6 +239,7 @@ def postgres_engine(url: URL, *, pooled: bool = True) -> AsyncEngine:
     """An engine on PostgreSQL through asyncpg."""
     return create_async_engine(
         url,
+        hide_parameters=True,  # what citizens said must not get into the text of an error
         connect_args={
             "timeout": CONNECT_LIMIT_S,
             "command_timeout": STATEMENT_LIMIT_S,
