@@ -79,7 +79,7 @@ class Complaints(logging.Handler):
 
 
 def _with_lifespan(app: FastAPI, desk: Desk | None) -> None:
-    """Start and stop with ``app``: the desk, if it is ours, and at the end NiceGUI's sockets, which run_with forgets."""
+    """Start and stop with ``app``: the desk, if it is ours, and last NiceGUI's sockets, which run_with forgets."""
     inner = app.router.lifespan_context
 
     @asynccontextmanager

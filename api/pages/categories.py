@@ -12,7 +12,7 @@ from pypinyin import Style, lazy_pinyin
 
 from classifier.taxonomy import SOCIAL, Category, load
 
-MOST_SHOWN: Final = 12
+MOST_SHOWN: Final = 9
 
 
 @dataclass(frozen=True, slots=True)

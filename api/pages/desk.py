@@ -16,7 +16,7 @@ from fastapi.responses import RedirectResponse, Response
 from nicegui import Client, background_tasks, ui
 from nicegui.events import GenericEventArguments
 
-from api.pages import drawing, voice
+from api.pages import drawing, voice, words
 from api.pages.categories import Categories, categories_of
 from api.pages.parts import MOUNT, Pages, message, pages_of, principal_of, token_of
 from api.pages.view import Changed, DeskView, Entry
@@ -35,6 +35,12 @@ DRAW_EVERY_S: Final = 0.06
 
 ASK_AGAIN_S: Final = 10.0
 """A page that is only looked at loses its sight this long after its session ended."""
+
+STORE_AGAIN_S: Final = 2.0
+STORE_TRIES: Final = 60
+"""A call that the store does not have is in the spool: it comes within seconds, or once the database is back."""
+
+NO_STORE: Final = "数据库暂时无法访问；电话照常，内容可能不是最新。"
 
 NEEDED: Final = (Permission.CALLS_READ, Permission.CASES_READ, Permission.CASES_READ_DRAFTS)
 
@@ -79,6 +85,9 @@ class DeskPage:
         self._deeds = asyncio.Lock()
         self._matches: list[str] = []
         self._match = 0
+        self._loading = False
+        self._misses: dict[UUID, tuple[int, float]] = {}
+        """Calls that the store did not have: how often it was asked, and from when on it may be asked again."""
         self._tasks: list[asyncio.Task[Any]] = []
         self._frame: drawing.Frame | None = None
 
@@ -142,7 +151,7 @@ class DeskPage:
             if not store_is_at_fault(fault):
                 raise
             # Nobody can be let in anew, but a call under way goes on, and so does the page of who was let in.
-            self._notice("数据库暂时无法访问；电话照常，内容可能不是最新。", alarm=True)
+            self._notice(NO_STORE, alarm=True)
             return True
         if principal is None or not all(principal.may(one) for one in NEEDED):
             return False
@@ -152,7 +161,7 @@ class DeskPage:
 
     def _to_login(self) -> None:
         with self._client:
-            ui.navigate.to("/login")
+            ui.navigate.to("../login")  # NiceGUI puts its mount before what begins with a slash
 
     # -- the store -----------------------------------------------------------------------------------------------------
 
@@ -174,22 +183,50 @@ class DeskPage:
         except Exception as fault:
             if not store_is_at_fault(fault):
                 raise
-            self._notice("数据库暂时无法访问；电话照常，内容可能不是最新。", alarm=True)
+            self._notice(NO_STORE, alarm=True)
         self._draw_soon(Changed.ALL)
 
     async def _load_unknown(self) -> None:
         """Calls that messages told of: their cases' versions, their numbers, or the whole of them."""
-        unknown, self._view.unknown = self._view.unknown, set()
+        now = asyncio.get_running_loop().time
+        due = self._due()
+        self._view.unknown -= due
+        self._loading = True
         try:
-            for call in unknown:
+            for call in due:
                 card = await self._pages.desk.call(call)
                 if card is not None:
+                    self._misses.pop(call, None)
                     self._draw_soon(self._view.put(card))
+                else:
+                    self._ask_later({call}, now())
             await self._load_current()
         except Exception as fault:
             if not store_is_at_fault(fault):
                 raise
-            self._notice("数据库暂时无法访问；电话照常，内容可能不是最新。", alarm=True)
+            self._ask_later(due, now())
+            self._notice(NO_STORE, alarm=True)
+        finally:
+            self._loading = False
+        if self._due():
+            self._draw_soon(Changed.NOTHING)
+        elif self._view.unknown:
+            asyncio.get_running_loop().call_later(STORE_AGAIN_S, self._draw_soon, Changed.NOTHING)
+
+    def _due(self) -> set[UUID]:
+        """The unknown calls that the store may be asked for now."""
+        now = asyncio.get_running_loop().time()
+        return {call for call in self._view.unknown if self._misses.get(call, (0, 0.0))[1] <= now}
+
+    def _ask_later(self, calls: set[UUID], now: float) -> None:
+        """The store does not have these (yet): ask again, but neither at every message nor for ever."""
+        for call in calls:
+            count = self._misses.get(call, (0, 0.0))[0] + 1
+            if count < STORE_TRIES:
+                self._misses[call] = (count, now + STORE_AGAIN_S)
+                self._view.unknown.add(call)
+            else:
+                self._misses.pop(call, None)
 
     # -- drawing -------------------------------------------------------------------------------------------------------
 
@@ -203,8 +240,11 @@ class DeskPage:
         dirty, self._dirty = self._dirty, Changed.NOTHING
         if self._client.is_deleted:
             return
-        self._draw(dirty)
-        if self._view.unknown:
+        try:
+            self._draw(dirty)
+        except Exception as fault:  # noqa: BLE001  # as in _guarded; the rest of the page goes on
+            log.error("desk drawing failed", fault=type(fault).__name__)
+        if not self._loading and self._due():
             background_tasks.create(self._guarded(self._load_unknown), name="desk load")
 
     def _draw(self, changed: Changed) -> None:
@@ -328,7 +368,7 @@ class DeskPage:
             try:
                 card = await desk.confirm(case, self._principal.id, choice, version, seen=suggested)
             except NothingToConfirm as fault:
-                self._notice(drawing.refusal(fault.reason), alarm=True)
+                self._notice(words.refusal(fault.reason), alarm=True)
                 return
             except CaseMoved as conflict:
                 now = conflict.card
@@ -340,13 +380,13 @@ class DeskPage:
                     continue
                 entry.case = now
                 await self._load_one(entry)
-                self._notice(drawing.conflict(now), alarm=True)
+                self._notice(words.conflict(now), alarm=True)
                 self._draw(Changed.ALL)
                 return
             self._draw(self._view.decided(entry, card))
             await self._load_current()
             self._draw(Changed.ALL)
-            self._notice(drawing.confirmed(card, corrected=identity(card.category) != identity(suggested)))
+            self._notice(words.confirmed(card, corrected=identity(card.category) != identity(suggested)))
             return
         self._notice("内容更新过快，请再按一次。", alarm=True)
 

@@ -5,18 +5,18 @@ here takes HTML, and no prop is given such a value.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
-from api.pages import words
+from api.pages import pieces, words
 from api.pages.parts import MOUNT
+from api.pages.pieces import since, tag
 from api.pages.view import Changed, DeskView, Entry, runs
 from callcenter import clock
 from callcenter.access.principal import Principal
-from callcenter.calls.desk import CaseCard, Said, identity
 from classifier.taxonomy import Category
 
 KEYS: Final = (
@@ -28,40 +28,6 @@ KEYS: Final = (
 )
 
 
-def tag(name: str, text: str = "", classes: str = "", **props: str | int | bool | None) -> TextElement:
-    """An element with ``text`` in it. ``aria_label="…"`` becomes ``aria-label``; a prop of None is left out."""
-    element = TextElement(tag=name, text=text)
-    if classes:
-        element.classes(classes)
-    for key, value in props.items():
-        if value is not None:
-            element.props[key.rstrip("_").replace("_", "-")] = value
-    return element
-
-
-def since(start: datetime | None, end: datetime | None, classes: str = "") -> None:
-    """A clock that the browser keeps: mm:ss from ``start`` to ``end``, or to now."""
-    if start is None:
-        tag("span", "--:--", f"clock {classes}")
-    else:
-        until = f"{end.timestamp():.3f}" if end is not None else None
-        tag("span", "", f"clock {classes}", data_since=f"{start.timestamp():.3f}", data_until=until, role="timer")
-
-
-def category_name(category: dict[str, Any] | None) -> str:
-    """``大类 / 小类``, or nothing."""
-    if not category:
-        return ""
-    return f"{category.get('major', '')} / {category.get('minor', '')}"
-
-
-def percent(probability: Any) -> str:
-    """A probability as people read it; 99.9 % is not rounded to certainty."""
-    if not isinstance(probability, int | float):
-        return ""
-    return ">99%" if probability > 0.99 else f"{probability * 100:.0f}%"
-
-
 class Frame:
     """The elements of one page, made once; ``draw`` brings them to a view."""
 
@@ -70,7 +36,7 @@ class Frame:
         ui.add_body_html(f'<script src="{MOUNT}/static/desk.js"></script>')
         self._rows: dict[str, tuple[tuple[Any, ...], TextElement]] = {}
         self._orders: dict[str, list[str]] = {}
-        self._said: list[Said] = []
+        self._said: dict[tuple[UUID, int], tuple[Any, TextElement]] = {}
         self._said_of: str | None = None
         self._verdict_of: tuple[Any, ...] | None = None
         self._alarms: tuple[str, ...] = ()
@@ -124,9 +90,10 @@ class Frame:
         return heading, body
 
     def _search(self) -> None:
-        with tag("div", "", "search"):
+        self._search_box = tag("div", "", "search off")
+        with self._search_box:
             tag("label", "改为其他类别", "", for_="category-search")
-            tag(
+            self._input = tag(
                 "input",
                 "",
                 "",
@@ -175,6 +142,8 @@ class Frame:
 
     def matches(self, found: Sequence[tuple[str, Category]], chosen: int, *, nothing: bool) -> None:
         """The categories that the typed text may mean; ``nothing`` tells that text was typed."""
+        self._input.props["aria-expanded"] = "true" if found else "false"
+        self._input.props["aria-activedescendant"] = f"match-{chosen}" if found else ""
         self._matches.clear()
         with self._matches:
             for index, (key, category) in enumerate(found):
@@ -183,6 +152,7 @@ class Frame:
                     "div",
                     "",
                     "match on" if on else "match",
+                    id=f"match-{index}",
                     role="option",
                     aria_selected="true" if on else "false",
                     data_pick=key,
@@ -210,13 +180,13 @@ class Frame:
                     self._rows[f"{name}:{one.key}"] = ((), tag("div", "", "row", role="option", data_call=one.key))
         for one in entries:
             seen, row = self._rows[f"{name}:{one.key}"]
-            look = _look(one, one.key == selected)
+            look = pieces.look(one, one.key == selected)
             if seen != look:
                 self._rows[f"{name}:{one.key}"] = (look, row)
                 row.clear()
                 with row:
-                    _draw_row(one)
-                row.classes(replace=_row_classes(one, one.key == selected))
+                    pieces.draw_row(one)
+                row.classes(replace=pieces.row_classes(one, one.key == selected))
                 row.props["aria-selected"] = "true" if one.key == selected else "false"
 
     # -- the talk ------------------------------------------------------------------------------------------------------
@@ -228,23 +198,35 @@ class Frame:
                 tag("strong", "没有选中的呼叫", "soft")
                 return
             tag("strong", entry.number or "案件", "number")
-            tag("span", words.name(words.CALL_STATES, entry.state), f"state state-{_known_state(entry)}")
+            tag("span", words.name(words.CALL_STATES, entry.state), f"state state-{pieces.known_state(entry)}")
             since(entry.answered_at, entry.ended_at, "big")
             if entry.extension:
                 tag("span", f"坐席 {entry.extension}", "soft")
             tag("span", clock.local(entry.rung_at).strftime("%m-%d %H:%M 来电"), "soft end")
 
     def _draw_words(self, entry: Entry | None) -> None:
-        said = list(entry.said) if entry is not None else []
+        said = entry.said if entry is not None else []
         key = entry.key if entry is not None else None
-        if key != self._said_of or said[: len(self._said)] != self._said:
+        order = [(one.leg, one.sequence) for one in said]
+        if key != self._said_of or order[: len(self._said)] != list(self._said):
             self._words.clear()
-            self._said = []
+            self._said = {}
         self._said_of = key
-        with self._words:
-            for one in said[len(self._said) :]:
-                _draw_said(one)
-        self._said = said
+        # Only what is new or different is touched: the log is read aloud, and what was read is not to be read again.
+        for one in said:
+            look = (one.kind, runs(one))
+            drawn = self._said.get((one.leg, one.sequence))
+            if drawn is None:
+                with self._words:
+                    row = tag("p", "", f"said {pieces.known_kind(one.kind)}")
+            elif drawn[0] == look:
+                continue
+            else:
+                row = drawn[1]
+                row.clear()
+            with row:
+                pieces.draw_said(one)
+            self._said[one.leg, one.sequence] = (look, row)
         self._words.props["data-of"] = key or ""
         self._words.props["data-count"] = len(said)
 
@@ -252,7 +234,7 @@ class Frame:
         self._partial.clear()
         with self._partial:
             for kind, text in entry.partials.values() if entry is not None else ():
-                with tag("p", "", f"said partial {_known_kind(kind)}"):
+                with tag("p", "", f"said partial {pieces.known_kind(kind)}"):
                     tag("span", words.name(words.LEGS, kind), "leg")
                     tag("span", text, "text")
 
@@ -268,14 +250,15 @@ class Frame:
         self._verdict.props["data-case"] = str(case.id) if case is not None else ""
         self._verdict.props["data-version"] = case.version if case is not None else 0
         self._verdict.props["data-shown"] = entry.shown() if entry is not None else ""
+        self._search_box.classes(replace="search" if case is not None else "search off")
         self._verdict.clear()
         with self._verdict:
             if entry is not None:
-                _draw_case_line(entry)
-                _draw_category(entry)
-                _draw_reasons(entry)
-                _draw_address(entry)
-                _draw_choices(entry)
+                pieces.draw_case_line(entry)
+                pieces.draw_category(entry)
+                pieces.draw_reasons(entry)
+                pieces.draw_address(entry)
+                pieces.draw_choices(entry)
             else:
                 tag("p", "有来电或待确认的案件时，在这里显示分类建议。", "empty")
 
@@ -291,169 +274,3 @@ class Frame:
                 with tag("div", "", "alarm"):
                     tag("strong", "紧急情况")
                     tag("span", f"请立即联系：{names}")
-
-
-def _draw_row(entry: Entry) -> None:
-    with tag("div", "", "row-top"):
-        title = entry.number or (entry.case.number if entry.case is not None and entry.case.number else "案件")
-        tag("span", title, "number")
-        if entry.emergency:
-            tag("span", "急", "urgent", title="紧急情况")
-        since(entry.answered_at or (entry.case.created_at if entry.case is not None else None), entry.ended_at)
-    with tag("div", "", "row-bottom"):
-        category = entry.category
-        domain = _domain(entry)
-        if domain:
-            tag("span", words.name(words.DOMAINS, domain), f"domain {_known_domain(domain)}")
-        tag("span", str(category.get("minor", "")) if category else "尚无建议", "minor" if category else "minor soft")
-        if not entry.over:
-            tag("span", words.name(words.CALL_STATES, entry.state), f"state state-{_known_state(entry)}")
-        elif entry.case is not None and entry.case.confirmed:
-            tag("span", "已确认", "state state-done")
-
-
-def _draw_said(said: Said) -> None:
-    with tag("p", "", f"said {_known_kind(said.kind)}"):
-        tag("span", words.name(words.LEGS, said.kind), "leg")
-        with tag("span", "", "text"):
-            for text, low in runs(said):
-                if low:
-                    tag("span", text, "low", title="识别把握低，请向市民核实")
-                else:
-                    tag("span", text)
-
-
-def _draw_case_line(entry: Entry) -> None:
-    case = entry.case
-    with tag("div", "", "case-line"):
-        if case is None:
-            tag("span", "尚未形成案件", "soft")
-            return
-        tag("span", f"案件 {case.number}" if case.number else "草稿（市民仍在陈述）", "case-number")
-        if case.confirmed:
-            who = f"已确认 · {case.confirmed_by}" if case.confirmed_by else "已确认"
-            tag("span", who, "decision decision-done")
-        else:
-            tag("span", words.name(words.DECISIONS, case.decision), f"decision decision-{_known_decision(case)}")
-
-
-def _draw_category(entry: Entry) -> None:
-    category, routing = entry.category, entry.routing or {}
-    disposition = words.DISPOSITIONS.get(str(routing.get("disposition", "")))
-    with tag("div", "", "category"):
-        with tag("div", "", "category-top"):
-            domain = _domain(entry)
-            if domain:
-                tag("span", words.name(words.DOMAINS, domain), f"domain big {_known_domain(domain)}")
-            if category and category.get("kind") in ("part", "event"):
-                tag("span", words.name(words.KINDS, category.get("kind")), "kind")
-            if disposition:
-                tag("span", disposition, "kind")
-            own = category is not None and identity(category) == identity(routing.get("category"))
-            if own:
-                tag("span", percent(routing.get("probability")), "probability", title="分类把握")
-        tag(
-            "div", str(category.get("minor", "")) if category else "尚无建议类别", "minor" if category else "minor soft"
-        )
-        if category:
-            tag("div", f"{category.get('major', '')} · {category.get('code', '')}", "major soft")
-
-
-def _draw_reasons(entry: Entry) -> None:
-    routing = entry.routing or {}
-    reasons = [one for one in routing.get("reasons") or () if isinstance(one, str)]
-    if reasons and not (entry.case is not None and entry.case.confirmed):
-        with tag("ul", "", "reasons", aria_label="需要人工确认的原因"):
-            for one in reasons:
-                tag("li", words.reason(one))
-
-
-def _draw_address(entry: Entry) -> None:
-    address = (entry.routing or {}).get("address")
-    text = address.get("text") if isinstance(address, dict) else address
-    text = text or (entry.case.address if entry.case is not None else None)
-    with tag("p", "", "address"):
-        tag("span", "地点", "label")
-        tag("span", str(text) if text else "未说明", "" if text else "soft")
-
-
-def _draw_choices(entry: Entry) -> None:
-    if entry.case is None:
-        return
-    done = entry.case.confirmed
-    with tag("button", "", "confirm done" if done else "confirm", type="button", data_act="confirm"):
-        tag("kbd", "Enter")
-        tag("span", "再次确认" if done else "确认")
-    if entry.alternatives:
-        with tag("ol", "", "alternatives", aria_label="备选类别"):
-            for rank, one in enumerate(entry.alternatives, 1):
-                category = one.get("category") or {}
-                with tag("li"), tag("button", "", "alternative", type="button", data_act=str(rank)):
-                    tag("kbd", str(rank))
-                    tag("span", str(category.get("minor", "")), "minor")
-                    tag("span", str(category.get("major", "")), "soft")
-                    tag("span", percent(one.get("probability")), "probability")
-
-
-def _domain(entry: Entry) -> str:
-    if entry.settled and entry.case is not None:
-        return entry.case.domain or ""
-    return str((entry.routing or {}).get("domain") or (entry.case.domain if entry.case is not None else None) or "")
-
-
-# A class name is made of what a message says only where the style sheet knows it.
-def _known_domain(domain: str) -> str:
-    return domain if domain in words.DOMAINS else ""
-
-
-def _known_kind(kind: str) -> str:
-    return kind if kind in words.LEGS else ""
-
-
-def _known_state(entry: Entry) -> str:
-    return entry.state if entry.state in words.CALL_STATES else "other"
-
-
-def _known_decision(case: CaseCard) -> str:
-    return case.decision if case.decision in words.DECISIONS else "confirm"
-
-
-def _look(entry: Entry, selected: bool) -> tuple[Any, ...]:
-    case = entry.case
-    return (
-        selected,
-        entry.number,
-        entry.state,
-        entry.answered_at,
-        entry.ended_at,
-        entry.category,
-        _domain(entry),
-        bool(entry.emergency),
-        case.number if case is not None else None,
-        case.confirmed if case is not None else None,
-    )
-
-
-def _row_classes(entry: Entry, selected: bool) -> str:
-    return " ".join(["row", *(["selected"] if selected else []), *(["emergency"] if entry.emergency else [])])
-
-
-# -- what became of a deed ---------------------------------------------------------------------------------------------
-
-
-def confirmed(case: CaseCard, *, corrected: bool) -> str:
-    """What is said after a confirmation or a correction."""
-    number = f"（案件 {case.number}）" if case.number else ""
-    return f"{'已改为' if corrected else '已确认'}：{category_name(case.category)}{number}"
-
-
-def conflict(case: CaseCard) -> str:
-    """What is said when the case changed before the agent's key arrived."""
-    if case.confirmed:
-        return f"未保存：{case.confirmed_by or '其他坐席'}已将此案确认为“{category_name(case.category)}”。"
-    return f"未保存：建议刚刚变为“{category_name(case.category) or '无建议'}”，请看清后再确认。"
-
-
-def refusal(reason: str) -> str:
-    """What is said when the case cannot be confirmed as it is."""
-    return words.name(words.REFUSALS, reason)

@@ -22,6 +22,10 @@ LONGEST_WORDS: Final = 400
 """Utterances shown of one call; a call of an hour has some 600, and nobody reads the first while it is being spoken."""
 
 
+NEW_CALL: Final = "新来电"
+"""In place of a number until the store has the call."""
+
+
 class Changed(Flag):
     """What has to be drawn again."""
 
@@ -52,7 +56,7 @@ class Entry:
     routing: dict[str, Any] | None = None
     case: CaseCard | None = None
     loaded: bool = True
-    """False while only its case is known and its call's words are still to be read from the store."""
+    """False while only its case or its live messages are known and the rest is still to be read from the store."""
 
     @property
     def over(self) -> bool:
@@ -83,15 +87,14 @@ class Entry:
     @property
     def alternatives(self) -> list[dict[str, Any]]:
         """The router's next best, at most five: ``{"category", "probability"}``."""
-        found = (self.routing or {}).get("alternatives")
-        return [one for one in found if isinstance(one, dict)][:5] if isinstance(found, list) else []
+        found: list[dict[str, Any]] = (self.routing or {}).get("alternatives", [])
+        return found
 
     @property
     def emergency(self) -> list[str]:
         """Services to be told at once."""
-        found = (self.routing or {}).get("emergency")
-        services = found.get("services") if isinstance(found, dict) else None
-        return [str(one) for one in services] if isinstance(services, list) else []
+        found = (self.routing or {}).get("emergency") or {}
+        return list(found.get("services", []))
 
     def shown(self) -> str:
         """What the verdict shows, as one word: changes when, and only when, the agent should look again."""
@@ -99,6 +102,25 @@ class Entry:
         others = [(one.get("category") or {}).get("code", "") for one in self.alternatives]
         confirmed = "1" if self.case is not None and self.case.confirmed else "0"
         return ":".join([str(category.get("kind", "")), str(category.get("code", "")), confirmed, *map(str, others)])
+
+
+def sound(routing: dict[str, Any]) -> dict[str, Any]:
+    """``routing`` with every part that is drawn in the form that docs/route.schema.json gives it, or left out: it comes
+    over a bus that others write to, and a page that stumbles over one message shows no more calls."""
+    category, alternatives = routing.get("category"), routing.get("alternatives")
+    reasons, emergency = routing.get("reasons"), routing.get("emergency")
+    services = emergency.get("services") if isinstance(emergency, dict) else None
+    return {
+        **routing,
+        "category": category if isinstance(category, dict) else None,
+        "alternatives": [
+            one
+            for one in (alternatives if isinstance(alternatives, list) else ())
+            if isinstance(one, dict) and isinstance(one.get("category"), dict)
+        ][:5],
+        "reasons": [str(one) for one in reasons] if isinstance(reasons, list) else [],
+        "emergency": {"services": [str(one) for one in services]} if isinstance(services, list) and services else None,
+    }
 
 
 def entry_of(card: CallCard) -> Entry:
@@ -113,7 +135,7 @@ def entry_of(card: CallCard) -> Entry:
         ended_at=card.ended_at,
         extension=card.extension,
         said=list(card.said[-LONGEST_WORDS:]),
-        routing=card.routing,
+        routing=sound(card.routing) if card.routing is not None else None,
         case=card.case,
     )
 
@@ -199,6 +221,8 @@ class DeskView:
             entry.partials = {} if entry.over else old.partials
             if old.state not in ("ended", "live", "ringing") and not entry.over:
                 entry.state = old.state  # the line knows more about a call under way than the store keeps
+            if not entry.over:
+                entry.said = _steady(old.said, entry.said)
         self.unknown.discard(card.id)
         if entry.over and not entry.waiting and entry.key != self.selected:
             self.entries.pop(entry.key, None)
@@ -216,6 +240,7 @@ class DeskView:
             call = UUID(str(message.get("call")))
         except ValueError:
             return Changed.NOTHING
+        kind = str(message.get("type"))
         entry = self.entries.get(str(call))
         handlers: dict[str, Callable[[Entry, dict[str, Any], datetime], Changed]] = {
             "call": self._call,
@@ -225,13 +250,19 @@ class DeskView:
             "case": self._case,
             "ended": self._ended,
         }
-        handler = handlers.get(str(message.get("type")))
+        handler = handlers.get(kind)
         if handler is None:
             return Changed.NOTHING
         if entry is None:
-            # An end may also tell of a case that began to wait while we did not look.
             self.unknown.add(call)
-            return Changed.NOTHING
+            if kind in ("case", "ended"):
+                # Of a call that we do not show; perhaps its case waits now, which the store will tell.
+                return Changed.NOTHING
+            # The store may be slow or away: what is being said is shown all the same.
+            entry = Entry(str(call), call, NEW_CALL, "live", at, None, None, "", loaded=False)
+            self.entries[entry.key] = entry
+            if self.selected is None:
+                self.selected = entry.key
         changed = handler(entry, message, at)
         return changed if entry.key == self.selected else changed & Changed.LISTS
 
@@ -259,11 +290,12 @@ class DeskView:
         try:
             leg, sequence = UUID(str(message["leg"])), int(message["sequence"])
             confidence = float(message.get("confidence", 1.0))
-        except (KeyError, ValueError, TypeError):
+            heard = words_of(message.get("words"))
+        except (KeyError, ValueError, TypeError, OverflowError):
             return Changed.NOTHING
         entry.partials.pop(str(leg), None)
         kind, text = str(message.get("kind", "")), str(message.get("text", ""))
-        said = Said(leg, kind, sequence, text, at, confidence, words_of(message.get("words")))
+        said = Said(leg, kind, sequence, text, at, confidence, heard)
         for index, one in enumerate(entry.said):
             if (one.leg, one.sequence) == (leg, sequence):
                 entry.said[index] = replace(said, at=one.at)
@@ -278,7 +310,7 @@ class DeskView:
         routing = message.get("routing")
         if not isinstance(routing, dict):
             return Changed.NOTHING
-        entry.routing = routing
+        entry.routing = sound(routing)
         if entry.call is not None and (entry.case is None or entry.key == self.selected):
             self.unknown.add(entry.call)  # for the case's version, without which nobody can decide about it
         return Changed.VERDICT | Changed.LISTS
@@ -328,6 +360,16 @@ class DeskView:
         if rest:
             self.select(rest[0])
         return Changed.ALL
+
+
+def _steady(shown: list[Said], stored: list[Said]) -> list[Said]:
+    """What the store has, in the order in which it was shown: lines do not change places while somebody reads them.
+
+    The store orders by when a voice began, live messages come when it ended. What only the messages had stays too.
+    """
+    by_identity = {(one.leg, one.sequence): one for one in stored}
+    known = [by_identity.pop((one.leg, one.sequence), one) for one in shown]
+    return [*known, *by_identity.values()][-LONGEST_WORDS:]
 
 
 def _rung(entry: Entry) -> tuple[datetime, str]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from callcenter.calls.desk import CaseCard
+
 DOMAINS: Final[Mapping[str, str]] = MappingProxyType({"urban": "城管", "social": "社管"})
 KINDS: Final[Mapping[str, str]] = MappingProxyType({"part": "部件", "event": "事件", "social": "社管"})
 LEGS: Final[Mapping[str, str]] = MappingProxyType({"citizen": "市民", "agent": "坐席"})
@@ -16,6 +18,7 @@ CALL_STATES: Final[Mapping[str, str]] = MappingProxyType(
         "queued": "排队中",
         "queue": "排队中",
         "ringing": "振铃中",
+        "held": "保持中",
         "statement": "自助受理",
         "talking": "通话中",
         "ending": "正在结束",
@@ -29,14 +32,29 @@ EMERGENCY_SERVICES: Final[Mapping[str, str]] = MappingProxyType(
         "119": "消防 119",
         "120": "急救 120",
         "122": "交通事故 122",
-        "gas": "燃气抢修",
-        "power": "供电抢修",
-        "water": "供水抢修",
     }
 )
 
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "question": "属于咨询，需要答复而非处置",
+        "no_case": "未听到需要处置的事项",
+        "emergency": "紧急情况，须立即联系应急部门",
+        "secrecy": "市民要求保密",
+        "official_accused": "反映对象为干部或单位",
+        "minor_involved": "可能涉及未成年人",
+        "violence": "可能涉及暴力",
+        "self_harm": "可能有人要自伤",
+        "no_place": "没有说明地点",
+        "vague_place": "地点不够具体",
+        "two_matters": "可能有第二件事",
+        "low_confidence_words": "语音识别把握低",
+        "unknown_voice": "语音模型不适用于真实来电",
+        "low_probability": "分类把握不足",
+        "short_text": "说得太少",
+        "long_text": "内容过长",
+        "not_chinese": "没有识别出中文",
+        "no_crosswalk": "该类别在当前标准中没有对应项",
         "router_unavailable": "分类器暂不可用",
     }
 )
@@ -62,3 +80,28 @@ def reason(code: str) -> str:
     head, _, value = code.partition(":")
     text = name(REASONS, head)
     return f"{text}（{value}）" if value else text
+
+
+def category_name(category: dict[str, Any] | None) -> str:
+    """``大类 / 小类``, or nothing."""
+    if not category:
+        return ""
+    return f"{category.get('major', '')} / {category.get('minor', '')}"
+
+
+def confirmed(case: CaseCard, *, corrected: bool) -> str:
+    """What is said after a confirmation or a correction."""
+    number = f"（案件 {case.number}）" if case.number else ""
+    return f"{'已改为' if corrected else '已确认'}：{category_name(case.category) or '不派遣'}{number}"
+
+
+def conflict(case: CaseCard) -> str:
+    """What is said when the case changed before the agent's key arrived."""
+    if case.confirmed:
+        return f"未保存：{case.confirmed_by or '其他坐席'}已将此案确认为“{category_name(case.category) or '不派遣'}”。"
+    return f"未保存：建议刚刚变为“{category_name(case.category) or '无建议'}”，请看清后再确认。"
+
+
+def refusal(code: str) -> str:
+    """What is said when the case cannot be confirmed as it is."""
+    return name(REFUSALS, code)

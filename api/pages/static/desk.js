@@ -150,8 +150,11 @@
   }
   setInterval(tick, 250);
 
-  new MutationObserver(() => {
+  new MutationObserver((changes) => {
     tick();
+    for (const change of changes)
+      if (change.attributeName === "aria-selected" && change.target.getAttribute("aria-selected") === "true")
+        change.target.scrollIntoView({ block: "nearest" });
     const panel = verdict();
     const now = panel ? panel.dataset.case + "|" + panel.dataset.shown : "";
     if (now !== shown) {
@@ -170,6 +173,6 @@
     subtree: true,
     childList: true,
     attributes: true,
-    attributeFilter: ["data-case", "data-shown", "data-since", "data-count"],
+    attributeFilter: ["data-case", "data-shown", "data-since", "data-count", "aria-selected"],
   });
 })();
