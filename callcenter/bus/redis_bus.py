@@ -95,7 +95,8 @@ class RedisBus(MemoryBus):
                 self._run("reader", self._read)
                 with suppress(TimeoutError):
                     # Without Redis the subscription stands: when the reader gets through, a resync makes up for this.
-                    await asyncio.wait_for(self._listening.wait(), SUBSCRIBE_PATIENCE_S)
+                    async with asyncio.timeout(SUBSCRIBE_PATIENCE_S):
+                        await self._listening.wait()
             yield messages
 
     def stats(self) -> BusStats:
@@ -110,7 +111,8 @@ class RedisBus(MemoryBus):
             return True
         self._drained.clear()
         try:
-            await asyncio.wait_for(self._drained.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._drained.wait()
         except TimeoutError:
             return False
         return True

@@ -176,7 +176,8 @@ class Desk:
         while True:
             await self._tell_seats()
             try:
-                await asyncio.wait_for(self._changed.wait(), HEARTBEAT_S)
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await self._changed.wait()
             except TimeoutError:
                 continue
             finally:

@@ -152,6 +152,10 @@ class CallLedger:
         """Commands put by that the store has not taken yet."""
         return sum(len(entries) for entries in self._put_by.values())
 
+    def holds(self, call: UUID) -> bool:
+        """Whether something of ``call`` is put by: then the store does not show it as it is."""
+        return call in self._put_by
+
     async def start(self) -> None:
         """Take the spool, begin to replay what is in it. Raises SpoolInUse, or OSError when it cannot be made."""
         moment = asyncio.get_running_loop().time()

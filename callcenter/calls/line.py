@@ -111,7 +111,8 @@ class Line:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for session in list(self.sessions.values()):
             with suppress(TimeoutError):
-                await asyncio.wait_for(session.close(), 5.0)
+                async with asyncio.timeout(5.0):
+                    await session.close()
 
     # -- AGI routes: in the call's thread -----------------------------------------------------------------------------
 

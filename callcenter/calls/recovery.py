@@ -78,7 +78,8 @@ class Recovery:
                 self.faults += 1
                 log.error("recovery scan failed", fault=type(fault).__name__, exc_info=True)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), SCAN_EVERY_S)
+                async with asyncio.timeout(SCAN_EVERY_S):
+                    await self._wake.wait()
                 await asyncio.sleep(SETTLED_AFTER_S)
             self._wake.clear()
 
@@ -157,16 +158,20 @@ class Recovery:
         async with self._database.read() as reader:
             unfinished = await unfinished_calls(reader, clock.now())
         for call in unfinished:
-            if call.id in self._under_way() or (call.ended_at is None and self._may_be_up(call, channels)):
+            if self._is_held(call.id) or (call.ended_at is None and self._may_be_up(call, channels)):
                 continue
             if await self._resume(call):
                 done += 1
         for found in await recordings.find_unclaimed(
             self._root, self._known, before=time.time() - SETTLED_AFTER_S, since=(clock.now() - LOOK_BACK).date()
         ):
-            if found.call not in self._under_way() and await self._adopt(found, channels):
+            if not self._is_held(found.call) and await self._adopt(found, channels):
                 done += 1
         return done
+
+    def _is_held(self, call: UUID) -> bool:
+        """By this process, or by a spool that the store has not taken yet: another pair of hands would do it twice."""
+        return call in self._under_way() or self._parts.ledger.holds(call)
 
     async def _known(self, calls: set[UUID]) -> set[UUID]:
         async with self._database.read() as reader:

@@ -1,7 +1,6 @@
 """Ports that stay the same over a restart, so that an Asterisk which outlived the bridge finds it again."""
 
 import json
-import os
 import socket
 from pathlib import Path
 
@@ -28,5 +27,5 @@ class Ports:
                 self._known[name] = probe.getsockname()[1]
             partial = self._file.with_suffix(".new")
             partial.write_text(json.dumps(self._known))
-            os.replace(partial, self._file)
+            partial.replace(self._file)
         return self._known[name]

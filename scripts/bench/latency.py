@@ -1,13 +1,14 @@
 """From the last voiced sample to the stored case, at shares of the measured speech capacity.
 
-A hotline of its own, SIPp as the callers; each caller states the same sentence to the machine. Prints p50 and p99 of the
-timeline's parts (seconds) for each share. Asterisk, SIPp and the hotline share this machine's cores: the figures are
-those of a small city's one box under load that includes its own callers.
+A hotline of its own, SIPp as the callers; each caller states the same sentence to the machine. Prints p50 and p99 of
+the timeline's parts (seconds) for each share. Asterisk, SIPp and the hotline share this machine's cores: the figures
+are those of a small city's one box under load that includes its own callers.
 """
 
 import argparse
 import asyncio
 import math
+import re
 import sys
 import tempfile
 import time
@@ -41,7 +42,9 @@ def cpu_of(hotline: Hotline) -> dict[str, float]:
     bridge = psutil.Process(hotline.process.pid)
     child = next(one for one in bridge.children() if "callcenter.compute" in " ".join(one.cmdline()))
     asterisk = psutil.Process(hotline.asterisk_pid() or 0)
-    return {name: sum(one.cpu_times()[:2]) for name, one in (("bridge", bridge), ("child", child), ("asterisk", asterisk))}
+    return {
+        name: sum(one.cpu_times()[:2]) for name, one in (("bridge", bridge), ("child", child), ("asterisk", asterisk))
+    }
 
 
 async def round_of(hotline: Hotline, calls: int, speech: Path, spoken: float, series: int) -> None:
@@ -98,8 +101,9 @@ async def main() -> None:
             hotline.start()
             hotline.set_up()
             with hotline.client() as client:
-                ready = client.get("/readyz").json()
-            capacity = arguments.capacity or int(ready["compute"]["capacity"])
+                metrics = client.get("/metrics").text
+            measured = re.search(r"^hotline_leg_capacity (\d+)", metrics, re.M)
+            capacity = arguments.capacity or (int(measured[1]) if measured else 1)
             print(f"capacity as measured at start: {capacity} legs; sentence of {spoken:.1f} s")
             for series, share in enumerate(int(part) for part in arguments.shares.split(",")):
                 await round_of(hotline, max(1, capacity * share // 100), speech, spoken, series)

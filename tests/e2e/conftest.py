@@ -57,4 +57,3 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return render
-

@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from callcenter.speech.commands import transcribe
 
 from callcenter.calls import timeline
+from callcenter.speech.commands import transcribe
 from callcenter.telephony.prompts import from_alaw
 from tests.e2e.calls import HEARD, MANHOLE, error_of, finished, until
 from tests.peers import sipp
