@@ -76,6 +76,12 @@ class Settings(BaseSettings):
 
     # -- routing ---------------------------------------------------------------------------------------------------
     router_model: str = Field("", description="version under models/router; empty: the promoted one")
+    router_shadow: str = Field(
+        "", description="a version under models/router that answers beside the live one, unheeded, to be judged"
+    )
+    blind_sample_every: int = Field(
+        50, description="one case in so many (20 or more) is decided without the suggestion; 0: none"
+    )
     category_standard: str = Field("GB/T 30428.2-2013", description="the urban categories a case is filed under")
 
     # -- HTTP ------------------------------------------------------------------------------------------------------
@@ -90,6 +96,13 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
+
+    @field_validator("blind_sample_every")
+    @classmethod
+    def _rare_enough(cls, every: int) -> int:
+        if every and every < 20:
+            raise ValueError(f"one case in {every} is too many to be decided without help: 20 or more, or 0 for none")
+        return every
 
     @field_validator("trunk_match")
     @classmethod

@@ -8,12 +8,12 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from callcenter import clock
@@ -30,6 +30,9 @@ log = structlog.get_logger()
 HEARTBEAT_S: Final = 10.0
 FORGET_AFTER_S: Final = 35.0
 """Seats of another process that has not been heard for three heartbeats are taken for gone: it may have been killed."""
+
+BLIND_FOR: Final = timedelta(days=1)
+"""A filed case of the blind sample is offered to agents this long."""
 
 MOST_LIVE: Final = 200
 MOST_WAITING: Final = 200
@@ -63,6 +66,8 @@ class CaseCard:
     decision: str
     version: int
     confirmed: bool
+    blind: bool
+    """Of the blind sample and not decided yet: the router's answer is not shown before the agent has chosen."""
     confirmed_by: str | None
     """Display name of the one who confirmed or corrected; None when nobody has, or their account is gone."""
     address: str | None
@@ -116,8 +121,10 @@ class NothingToConfirm(Exception):
 class Desk:
     """Agents' presence, the pages' view of the store, and confirmations. One a process; they tell each other by bus."""
 
-    def __init__(self, db: Database, bus: Bus) -> None:
+    def __init__(self, db: Database, bus: Bus, *, blind_every: int = 0) -> None:
         self._db = db
+        self.blind_every = blind_every
+        """One case in so many is decided without the router's answer being shown; 0: none."""
         self._bus = bus
         self._id = uuid4().hex
         self._seats: dict[str, Seat] = {}
@@ -219,10 +226,11 @@ class Desk:
         *,
         seen: Mapping[str, Any] | None,
         blind: bool = False,
+        seconds_to_decide: float | None = None,
     ) -> CaseCard:
         """An agent's word on a case: ``choice`` None confirms the category in force, which must be the one they have
         ``seen`` (an object of docs/route.schema.json's ``category``); another corrects it. ``blind``: they had not seen
-        the router's answer. One transaction, then one live event.
+        the router's answer; ``seconds_to_decide``: how long they had it before them. One transaction, then one live event.
 
         Raises CaseMoved, NothingToConfirm.
         """
@@ -237,9 +245,16 @@ class Desk:
                     # Also at the same version: what a page shows may be ahead of a store that is slow.
                     raise _NotAsSeen
                 row = await confirm_routing(
-                    session, case, user_id=user, choice=given, expected_version=expected_version, at=at, blind=blind
+                    session,
+                    case,
+                    user_id=user,
+                    choice=given,
+                    expected_version=expected_version,
+                    at=at,
+                    blind=blind,
+                    seconds_to_decide=seconds_to_decide,
                 )
-                card = (await _case_cards(session, [row]))[row.id]
+                card = (await self._case_cards(session, [row]))[row.id]
         except (Conflict, _NotAsSeen):
             now = await self.case(case)
             if now is None:
@@ -273,16 +288,17 @@ class Desk:
                 .order_by(calls.Call.rung_at.desc(), calls.Call.id)
                 .limit(MOST_LIVE)
             )
-            return await _cards(session, (await session.scalars(query)).all())
+            return await self._cards(session, (await session.scalars(query)).all())
 
     async def call(self, call: UUID) -> CallCard | None:
         """One call, under way or over; None when the store does not have it."""
         async with self._db.read() as session:
             row = await session.get(calls.Call, call)
-            return (await _cards(session, [row]))[0] if row is not None else None
+            return (await self._cards(session, [row]))[0] if row is not None else None
 
     async def waiting(self, limit: int = MOST_WAITING) -> list[CaseCard]:
-        """Complete cases that await an agent's decision, oldest first."""
+        """Complete cases that await an agent's decision, oldest first; after them the newest ones that were filed by
+        themselves and are of the blind sample: they wait for nobody, but somebody says whether the router was right."""
         async with self._db.read() as session:
             query = (
                 select(cases.Case)
@@ -291,13 +307,38 @@ class Desk:
                 .order_by(cases.Case.created_at, cases.Case.id)
                 .limit(limit)
             )
-            return list((await _case_cards(session, (await session.scalars(query)).all())).values())
+            found = list((await session.scalars(query)).all())
+            if self.blind_every:
+                found.extend((await session.scalars(_blind_sample(self.blind_every, clock.now(), limit))).all())
+            return list((await self._case_cards(session, found)).values())
 
     async def case(self, case: UUID) -> CaseCard | None:
         """One case; None when there is none such."""
         async with self._db.read() as session:
             row = await session.get(cases.Case, case)
-            return (await _case_cards(session, [row]))[row.id] if row is not None else None
+            return (await self._case_cards(session, [row]))[row.id] if row is not None else None
+
+
+    async def _cards(self, session: AsyncSession, rows: Iterable[calls.Call]) -> list[CallCard]:
+        return await _cards(session, rows, self.blind_every)
+
+    async def _case_cards(self, session: AsyncSession, rows: Iterable[cases.Case]) -> dict[UUID, CaseCard]:
+        return await _case_cards(session, rows, self.blind_every)
+
+
+def _blind_sample(every: int, now: datetime, limit: int) -> Select[cases.Case]:
+    """Filed cases of the blind sample that nobody has decided, of the last day: what is older says little of today."""
+    return (
+        select(cases.Case)
+        .where(
+            text(cases.BLIND_WHERE),  # as written in the partial index, or SQLite would not see that it may use it
+            cases.Case.draw < cases.LOTS // every,
+            cases.Case.state == cases.PENDING_DISPATCH,
+            cases.Case.created_at > now - BLIND_FOR,
+        )
+        .order_by(cases.Case.created_at.desc(), cases.Case.id.desc())
+        .limit(limit)
+    )
 
 
 class _NotAsSeen(Exception):
@@ -321,7 +362,7 @@ def masked(number: str) -> str:
     return digits[:head] + "*" * (len(digits) - head - tail) + digits[-tail:]
 
 
-async def _cards(session: AsyncSession, rows: Iterable[calls.Call]) -> list[CallCard]:
+async def _cards(session: AsyncSession, rows: Iterable[calls.Call], blind_every: int) -> list[CallCard]:
     """The cards of ``rows``, in their order: five queries, however many calls."""
     found = list(rows)
     ids = [row.id for row in found]
@@ -334,19 +375,19 @@ async def _cards(session: AsyncSession, rows: Iterable[calls.Call]) -> list[Call
     spoken = select(calls.Utterance, calls.UtteranceText).join(
         calls.UtteranceText, calls.UtteranceText.utterance_id == calls.Utterance.id
     )
-    for utterance, text in await session.execute(spoken.where(calls.Utterance.call_id.in_(ids))):
+    for utterance, words in await session.execute(spoken.where(calls.Utterance.call_id.in_(ids))):
         leg = legs[utterance.leg_id]
-        if text.text:
+        if words.text:
             said[utterance.call_id].append(
                 Said(
                     leg=leg.id,
                     kind=leg.kind,
                     sequence=utterance.sequence,
-                    text=text.text,
+                    text=words.text,
                     # Each leg has a clock of its own; the moment it opened brings both onto one.
                     at=clock.from_epoch(leg.opened_at.timestamp() + utterance.start),
                     confidence=utterance.confidence,
-                    words=words_of(text.words),
+                    words=words_of(words.words),
                 )
             )
     routings = await _routings(session, ids)
@@ -356,7 +397,7 @@ async def _cards(session: AsyncSession, rows: Iterable[calls.Call]) -> list[Call
             select(cases.Case).where(cases.Case.id.in_([calls.case_id(call) for call in ids]))
         )
     }
-    cards = await _case_cards(session, own.values())
+    cards = await _case_cards(session, own.values(), blind_every)
     return [
         CallCard(
             id=row.id,
@@ -389,12 +430,14 @@ async def _routings(session: AsyncSession, ids: list[UUID]) -> dict[UUID, dict[s
         .outerjoin(calls.RoutingText, calls.RoutingText.routing_id == calls.Routing.id)
     )
     return {
-        routing.call_id: {**routing.answer, **((text.answer if text is not None else None) or {})}
-        for routing, text in (await session.execute(query))
+        routing.call_id: {**routing.answer, **((rest.answer if rest is not None else None) or {})}
+        for routing, rest in (await session.execute(query))
     }
 
 
-async def _case_cards(session: AsyncSession, rows: Iterable[cases.Case]) -> dict[UUID, CaseCard]:
+async def _case_cards(
+    session: AsyncSession, rows: Iterable[cases.Case], blind_every: int
+) -> dict[UUID, CaseCard]:
     found = list(rows)
     people = {row.confirmed_by for row in found} - {None}
     names: dict[UUID, str] = {}
@@ -417,6 +460,7 @@ async def _case_cards(session: AsyncSession, rows: Iterable[cases.Case]) -> dict
             decision=row.decision,
             version=row.version,
             confirmed=row.confirmed_by is not None,
+            blind=is_blind(row, blind_every),
             confirmed_by=names.get(row.confirmed_by) if row.confirmed_by is not None else None,
             address=places.get(row.id),
             created_at=row.created_at,
@@ -424,6 +468,12 @@ async def _case_cards(session: AsyncSession, rows: Iterable[cases.Case]) -> dict
         )
         for row in found
     }
+
+
+def is_blind(row: cases.Case, every: int) -> bool:
+    """Whether ``row`` is decided without the router's answer being shown. Never where help is to be called: there the
+    agent needs everything that is known."""
+    return row.confirmed_by is None and not row.emergency and cases.in_blind_sample(row.id, every)
 
 
 def _category(row: cases.Case) -> dict[str, str] | None:

@@ -25,6 +25,7 @@ from callcenter.cases.model import (
     CaseCounter,
     CaseLog,
     CaseParticulars,
+    lot,
 )
 from callcenter.clock import local
 from callcenter.storage.outbox import Refs, add_event
@@ -54,6 +55,7 @@ class Suggestion:
     secrecy: bool = False
     address: str | None = None
     model: str | None = None
+    domain_probability: float | None = None
 
     @classmethod
     def from_routing(cls, routing: Mapping[str, Any]) -> "Suggestion":
@@ -80,6 +82,7 @@ class Suggestion:
             secrecy=bool(routing.get("secrecy")),
             address=str(address) if address else None,
             model=routing.get("model"),
+            domain_probability=routing.get("domain_probability"),
         )
 
 
@@ -122,6 +125,7 @@ async def follow_words(
             "secrecy": False,
             "version": 1,
             "created_at": at,
+            "draw": lot(case_id),
         },
     )
     case = await locked(session, case_id)
@@ -288,6 +292,7 @@ def _take(case: Case, suggestion: Suggestion) -> None:
     case.category_major = suggestion.major
     case.category_minor = suggestion.minor
     case.probability = suggestion.probability
+    case.domain_probability = suggestion.domain_probability
     case.decision = suggestion.decision
     case.intent = suggestion.intent
 

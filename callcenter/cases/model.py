@@ -6,10 +6,11 @@ flow (上报 → 待派遣 …); later steps of the flow add theirs.
 """
 
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from callcenter.storage.base import Base, BigId
@@ -28,6 +29,23 @@ SYSTEM: Final = "system"
 """The actor of what the machine does by itself; such log rows name a rule."""
 
 
+LOTS: Final = 65_536
+SMALLEST_BLIND_SAMPLE: Final = 20
+"""At most one case in twenty is shown without the router's suggestion: the index on the sample ends there."""
+BLIND_WHERE: Final = f"draw < {LOTS // SMALLEST_BLIND_SAMPLE + 1} AND confirmed_by IS NULL"
+
+
+def lot(case_id: UUID) -> int:
+    """The lot of a case, evenly spread over 0 to 65,535 and the same in every process: nobody can choose it."""
+    return int.from_bytes(sha256(case_id.bytes).digest()[:2])
+
+
+def in_blind_sample(case_id: UUID, every: int) -> bool:
+    """Whether the case is one of ``every`` (at least SMALLEST_BLIND_SAMPLE) that are decided without the router's
+    answer being shown; ``every`` 0: there is no sample."""
+    return every > 0 and lot(case_id) < LOTS // every
+
+
 class Case(Base):
     """The work order. ``version`` grows whenever what people decide on (state, category, decision) changes."""
 
@@ -40,6 +58,8 @@ class Case(Base):
         Index(None, "decision", "created_at", "id"),
         Index(None, "category_code", "created_at", "id"),
         Index(None, "call_id"),
+        # Of the blind sample only: a fiftieth of the cases, less those that somebody has decided.
+        Index("ix_cases_blind", "created_at", "id", postgresql_where=text(BLIND_WHERE), sqlite_where=text(BLIND_WHERE)),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -56,6 +76,7 @@ class Case(Base):
     category_major: Mapped[str | None] = mapped_column(String(80))
     category_minor: Mapped[str | None] = mapped_column(String(80))
     probability: Mapped[float | None]
+    domain_probability: Mapped[float | None]
     decision: Mapped[str] = mapped_column(String(16))
     intent: Mapped[str | None] = mapped_column(String(24))
     emergency: Mapped[list[Any]]
@@ -75,6 +96,8 @@ class Case(Base):
     filed_at: Mapped[datetime | None]
     pulled_at: Mapped[datetime | None]
     """When a dispatch system first pulled it."""
+    draw: Mapped[int | None]
+    """The case's lot, 0 to 65,535, drawn from its id (``lot``): the lowest are the blind sample. None: older than it."""
 
 
 class CaseParticulars(Base):
@@ -134,6 +157,18 @@ class Confirmation(Base):
     """Version of the router that gave the answer."""
     blind: Mapped[bool]
     at: Mapped[datetime]
+    disposition_before: Mapped[str | None] = mapped_column(String(16))
+    kind_before: Mapped[str | None] = mapped_column(String(16))
+    """part, event or social: a code names a category only together with it."""
+    decision_before: Mapped[str | None] = mapped_column(String(16))
+    probability_before: Mapped[float | None]
+    domain_probability_before: Mapped[float | None]
+    disposition_after: Mapped[str | None] = mapped_column(String(16))
+    kind_after: Mapped[str | None] = mapped_column(String(16))
+    seconds_to_decide: Mapped[float | None]
+    """From the moment the agent's page showed what was decided on; None: not known."""
+    repeated: Mapped[bool] = mapped_column(server_default=false())
+    """A person had decided before: "before" is that person's word, and nothing is learned about the router."""
 
 
 class CaseCounter(Base):

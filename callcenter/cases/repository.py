@@ -154,12 +154,15 @@ async def confirm_routing(
     expected_version: int,
     at: datetime,
     blind: bool = False,
+    seconds_to_decide: float | None = None,
 ) -> Case:
     """An agent's word on a case's category: ``choice`` None confirms the present one, another one corrects it.
 
     A draft stays a draft, and more words no longer move its category; a completed case is filed; one that was cancelled
     for having no matter is taken up again when a category is chosen. Every word is kept as a Confirmation: a label.
-    Raises CaseNotFound, Conflict when the case is not at ``expected_version``, NotConfirmable.
+    ``seconds_to_decide``: since the agent's page showed what they decided on, where it told. ``blind``: the router's
+    answer was not shown; a category is then chosen, not confirmed. Raises ValueError for a blind word without a choice,
+    CaseNotFound, Conflict when the case is not at ``expected_version``, NotConfirmable.
     """
     case = await locked(session, case_id)
     if case is None:
@@ -170,8 +173,12 @@ async def confirm_routing(
         )
     if case.state not in (DRAFT, REPORTED, PENDING_DISPATCH, CANCELLED):
         raise NotConfirmable(f"case {case_id} is {case.state}: its category is decided before a unit has it")
-    before_it = (case.domain, case.category_standard, case.category_code)
-    corrected = choice is not None and (choice.domain, choice.standard, choice.code) != before_it
+    if blind and choice is None:
+        raise ValueError(f"case {case_id}: a blind word names a category, there was none to confirm")
+    before_it = (case.domain, case.category_standard, case.category_kind, case.category_code)
+    corrected = choice is not None and (choice.domain, choice.standard, choice.kind, choice.code) != before_it
+    repeated = case.confirmed_by is not None
+    disposition_before = case.disposition
     if choice is None and case.disposition == "case" and case.category_code is None:
         raise NotConfirmable(f"case {case_id} has no category to confirm: choose one")
     if choice is not None:
@@ -187,11 +194,20 @@ async def confirm_routing(
         verdict="corrected" if corrected else "confirmed",
         domain_before=before_it[0],
         standard_before=before_it[1],
-        code_before=before_it[2],
+        kind_before=before_it[2],
+        code_before=before_it[3],
+        disposition_before=disposition_before,
+        decision_before=case.decision,
+        probability_before=case.probability,
+        domain_probability_before=case.domain_probability,
         domain_after=case.domain,
         standard_after=case.category_standard,
+        kind_after=case.category_kind,
         code_after=case.category_code,
+        disposition_after=case.disposition,
         model=case.model,
+        seconds_to_decide=seconds_to_decide,
+        repeated=repeated,
         blind=blind,
         at=at,
     )
@@ -203,7 +219,7 @@ async def confirm_routing(
         actor=str(user_id),
         action=confirmation.verdict,
         at=at,
-        detail={"confirmation": str(confirmation.id), "from": before_it[2], "to": case.category_code},
+        detail={"confirmation": str(confirmation.id), "from": before_it[3], "to": case.category_code},
     )
     add_event(
         session,

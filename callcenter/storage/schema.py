@@ -13,6 +13,7 @@ MODULES: Final = (
     "callcenter.dispatch.model",
     "callcenter.storage.outbox",
     "callcenter.access.model",
+    "callcenter.insight.model",
 )
 
 
