@@ -318,7 +318,6 @@ class Desk:
             row = await session.get(cases.Case, case)
             return (await self._case_cards(session, [row]))[row.id] if row is not None else None
 
-
     async def _cards(self, session: AsyncSession, rows: Iterable[calls.Call]) -> list[CallCard]:
         return await _cards(session, rows, self.blind_every)
 
@@ -435,9 +434,7 @@ async def _routings(session: AsyncSession, ids: list[UUID]) -> dict[UUID, dict[s
     }
 
 
-async def _case_cards(
-    session: AsyncSession, rows: Iterable[cases.Case], blind_every: int
-) -> dict[UUID, CaseCard]:
+async def _case_cards(session: AsyncSession, rows: Iterable[cases.Case], blind_every: int) -> dict[UUID, CaseCard]:
     found = list(rows)
     people = {row.confirmed_by for row in found} - {None}
     names: dict[UUID, str] = {}

@@ -10,6 +10,12 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+COMPLETE_WHERE = "completed_at IS NOT NULL"
+QUALITY = (
+    *("at", "repeated", "verdict", "blind", "seconds_to_decide", "decision_before"),
+    *("domain_before", "domain_after", "model", "user_id", "code_before", "kind_before", "standard_before"),
+    *("probability_before", "domain_probability_before", "code_after", "kind_after", "standard_after"),
+)
 BLIND_WHERE = "draw < 3277 AND confirmed_by IS NULL"
 
 CONFIRMATION_COLUMNS = (
@@ -33,6 +39,10 @@ def upgrade() -> None:
     op.add_column("cases", sa.Column("draw", sa.Integer(), nullable=True))
     where = sa.text(BLIND_WHERE)
     op.create_index("ix_cases_blind", "cases", ["created_at", "id"], postgresql_where=where, sqlite_where=where)
+    where = sa.text(COMPLETE_WHERE)
+    columns = ["created_at", "disposition", "decision", "completed_at"]
+    op.create_index("ix_cases_complete", "cases", columns, postgresql_where=where, sqlite_where=where)
+    op.create_index("ix_confirmations_quality", "confirmations", list(QUALITY))
     op.create_table(
         "shadow_routings",
         sa.Column("routing_id", sa.Uuid(), nullable=False),
@@ -70,6 +80,8 @@ def downgrade() -> None:
     """Without them again."""
     op.drop_table("router_changes")
     op.drop_table("shadow_routings")
+    op.drop_index("ix_confirmations_quality", table_name="confirmations")
+    op.drop_index("ix_cases_complete", table_name="cases")
     op.drop_index("ix_cases_blind", table_name="cases")
     op.drop_column("cases", "draw")
     op.drop_column("cases", "domain_probability")
