@@ -72,7 +72,7 @@ class Runtime:
         self._stack.push_async_callback(bus.close)
         access = AccessService(database, settings)
         self._stack.callback(access.close)
-        desk = Desk(database, bus)
+        desk = Desk(database, bus, blind_every=settings.blind_sample_every)
         await desk.start()
         self._stack.push_async_callback(desk.stop)
         ledger = CallLedger(database, settings.spool, patience_ms=settings.database_patience_ms)

@@ -32,7 +32,7 @@ def install(app: FastAPI, services: Services) -> None:
     that lives as long as the application.
     """
     given = services.desk
-    pages = Pages(services, given or Desk(services.db, services.bus))
+    pages = Pages(services, given or Desk(services.db, services.bus, blind_every=services.settings.blind_sample_every))
     forms.install(app, services)
     app.mount(MOUNT + "/static", StaticFiles(directory=FOLDER / "static"), name="desk-static")
     _reset_nicegui()

@@ -40,6 +40,9 @@ STORE_AGAIN_S: Final = 2.0
 STORE_TRIES: Final = 60
 """A call that the store does not have is in the spool: it comes within seconds, or once the database is back."""
 
+LONGEST_LOOK_S: Final = 86_400.0
+"""A browser that says it has shown a case for longer than a day is not believed."""
+
 NO_STORE: Final = "数据库暂时无法访问；电话照常，内容可能不是最新。"
 
 NEEDED: Final = (Permission.CALLS_READ, Permission.CASES_READ, Permission.CASES_READ_DRAFTS)
@@ -78,7 +81,7 @@ class DeskPage:
         self._client = client
         self._categories = categories
         self._seat = uuid4().hex
-        self._view = DeskView(principal.extension)
+        self._view = DeskView(principal.extension, pages.desk.blind_every)
         self._asked_at = 0.0
         self._dirty = Changed.NOTHING
         self._drawing: asyncio.TimerHandle | None = None
@@ -288,6 +291,9 @@ class DeskPage:
             self._search("")
         elif deed == "search-pick":
             await self._pick(args)
+        elif deed == "reveal":
+            if (entry := self._view.current) is not None and entry.hidden:
+                self._draw(self._view.reveal(entry))
         elif deed == "confirm":
             await self._decide(args, None)
         elif deed == "choose":
@@ -355,18 +361,34 @@ class DeskPage:
             self._draw(Changed.ALL)
             return
         if choice is None and entry.category is None:
-            self._notice("没有建议类别，请按 / 搜索后选择。")
+            blind = "盲测案件：请按 / 搜索并选择类别。"
+            self._notice(blind if entry.hidden else "没有建议类别，请按 / 搜索后选择。")
             return
-        suggested = entry.category
-        await self._confirm(entry, entry.case.id, choice, suggested)
+        looked = args.get("looked")
+        seconds = float(looked) if isinstance(looked, int | float) and 0 <= looked < LONGEST_LOOK_S else None
+        await self._confirm(entry, entry.case.id, choice, entry.category, seconds)
 
     async def _confirm(
-        self, entry: Entry, case: UUID, choice: Category | None, suggested: dict[str, Any] | None
+        self,
+        entry: Entry,
+        case: UUID,
+        choice: Category | None,
+        suggested: dict[str, Any] | None,
+        seconds: float | None,
     ) -> None:
+        blind = entry.hidden
         desk, version = self._pages.desk, entry.case.version if entry.case is not None else 0
         for _ in range(3):
             try:
-                card = await desk.confirm(case, self._principal.id, choice, version, seen=suggested)
+                card = await desk.confirm(
+                    case,
+                    self._principal.id,
+                    choice,
+                    version,
+                    seen=suggested,
+                    blind=blind,
+                    seconds_to_decide=seconds,
+                )
             except NothingToConfirm as fault:
                 self._notice(words.refusal(fault.reason), alarm=True)
                 return
@@ -386,7 +408,10 @@ class DeskPage:
             self._draw(self._view.decided(entry, card))
             await self._load_current()
             self._draw(Changed.ALL)
-            self._notice(words.confirmed(card, corrected=identity(card.category) != identity(suggested)))
+            if blind:
+                self._notice(words.decided_blind(card))
+            else:
+                self._notice(words.confirmed(card, corrected=identity(card.category) != identity(suggested)))
             return
         self._notice("内容更新过快，请再按一次。", alarm=True)
 

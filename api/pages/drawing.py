@@ -242,7 +242,7 @@ class Frame:
 
     def _draw_verdict(self, entry: Entry | None) -> None:
         self._draw_alarm(entry)
-        look = (entry.key, entry.case, entry.routing, entry.over) if entry is not None else None
+        look = (entry.key, entry.case, entry.routing, entry.over, entry.hidden) if entry is not None else None
         if look == self._verdict_of and look is not None:
             return
         self._verdict_of = look

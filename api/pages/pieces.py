@@ -50,7 +50,8 @@ def draw_row(entry: Entry) -> None:
         domain = domain_of(entry)
         if domain:
             tag("span", words.name(words.DOMAINS, domain), f"domain {known_domain(domain)}")
-        tag("span", str(category.get("minor", "")) if category else "尚无建议", "minor" if category else "minor soft")
+        none = "盲测 · 请独立判断" if entry.hidden else "尚无建议"
+        tag("span", str(category.get("minor", "")) if category else none, "minor" if category else "minor soft")
         if not entry.over:
             tag("span", words.name(words.CALL_STATES, entry.state), f"state state-{known_state(entry)}")
         elif entry.case is not None and entry.case.confirmed:
@@ -79,12 +80,19 @@ def draw_case_line(entry: Entry) -> None:
         if case.confirmed:
             who = f"已确认 · {case.confirmed_by}" if case.confirmed_by else "已确认"
             tag("span", who, "decision decision-done")
+        elif entry.hidden:
+            tag("span", "盲测", "decision decision-blind", title="抽样检验分类质量")
         else:
             tag("span", words.name(words.DECISIONS, case.decision), f"decision decision-{known_decision(case)}")
 
 
 def draw_category(entry: Entry) -> None:
     """The category in force, large."""
+    if entry.hidden:
+        with tag("div", "", "category blind"):
+            tag("div", "盲测案件", "minor")
+            tag("p", "本案抽中质量检验：不显示系统建议。请按 / 搜索并选择您认为正确的类别。", "major soft")
+        return
     category, routing = entry.category, entry.routing or {}
     disposition = words.DISPOSITIONS.get(str(routing.get("disposition", "")))
     with tag("div", "", "category"):
@@ -109,7 +117,7 @@ def draw_category(entry: Entry) -> None:
 def draw_reasons(entry: Entry) -> None:
     """Why the machine does not decide by itself."""
     routing = entry.routing or {}
-    reasons = [one for one in routing.get("reasons") or () if isinstance(one, str)]
+    reasons = [one for one in routing.get("reasons") or () if isinstance(one, str) and not entry.hidden]
     if reasons and not (entry.case is not None and entry.case.confirmed):
         with tag("ul", "", "reasons", aria_label="需要人工确认的原因"):
             for one in reasons:
@@ -130,6 +138,10 @@ def draw_choices(entry: Entry) -> None:
     """The button to confirm and the alternatives, each with its key."""
     if entry.case is None:
         return
+    if entry.hidden:
+        with tag("button", "", "quiet-dark", type="button", data_act="reveal"):
+            tag("span", "无法判断，显示系统建议（不计入检验）")
+        return
     done = entry.case.confirmed
     with tag("button", "", "confirm done" if done else "confirm", type="button", data_act="confirm"):
         tag("kbd", "Enter")
@@ -146,7 +158,10 @@ def draw_choices(entry: Entry) -> None:
 
 
 def domain_of(entry: Entry) -> str:
-    """The domain in force: the case's once it is settled, else the newest routing's; empty for none."""
+    """The domain in force: the case's once it is settled, else the newest routing's; empty for none, or while it is
+    kept from the agent."""
+    if entry.hidden:
+        return ""
     if entry.settled and entry.case is not None:
         return entry.case.domain or ""
     return str((entry.routing or {}).get("domain") or (entry.case.domain if entry.case is not None else None) or "")
@@ -178,6 +193,7 @@ def look(entry: Entry, selected: bool) -> tuple[Any, ...]:
     case = entry.case
     return (
         selected,
+        entry.hidden,
         entry.number,
         entry.state,
         entry.answered_at,

@@ -12,7 +12,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from callcenter.calls.desk import CallCard, CaseCard, Said, words_of
-from callcenter.cases.model import DRAFT, REPORTED
+from callcenter.calls.model import case_id
+from callcenter.cases.model import DRAFT, PENDING_DISPATCH, REPORTED, in_blind_sample
 
 CONFIDENCE_LOW: Final = 0.6
 """Words below it are underlined, so that the agent asks again. Vosk's confidence is no probability: the figure is a
@@ -57,6 +58,10 @@ class Entry:
     case: CaseCard | None = None
     loaded: bool = True
     """False while only its case or its live messages are known and the rest is still to be read from the store."""
+    sampled: bool = False
+    """Its case is of the blind sample."""
+    revealed: bool = False
+    """The router's answer has been shown all the same: the agent asked for it, or help had to be called."""
 
     @property
     def over(self) -> bool:
@@ -67,7 +72,16 @@ class Entry:
     def waiting(self) -> bool:
         """Whether its complete case awaits a decision."""
         case = self.case
-        return case is not None and case.state == REPORTED and not case.confirmed
+        if case is None or case.confirmed:
+            return False
+        # A filed case of the blind sample waits for nobody, but for the agent's word on the router.
+        return case.state == REPORTED or (case.blind and case.state == PENDING_DISPATCH)
+
+    @property
+    def hidden(self) -> bool:
+        """Whether the router's answer is kept from the agent, so that their word does not lean on it."""
+        decided = self.case is not None and self.case.confirmed
+        return self.sampled and not self.revealed and not decided and not self.emergency
 
     @property
     def settled(self) -> bool:
@@ -77,7 +91,9 @@ class Entry:
 
     @property
     def category(self) -> dict[str, Any] | None:
-        """The category in force: the case's once it is settled, else the newest routing's."""
+        """The category in force: the case's once it is settled, else the newest routing's; None while it is hidden."""
+        if self.hidden:
+            return None
         if self.settled:
             return self.case.category if self.case is not None else None
         if self.routing is not None:
@@ -88,7 +104,7 @@ class Entry:
     def alternatives(self) -> list[dict[str, Any]]:
         """The router's next best, at most five: ``{"category", "probability"}``."""
         found: list[dict[str, Any]] = (self.routing or {}).get("alternatives", [])
-        return found
+        return found if not self.hidden else []
 
     @property
     def emergency(self) -> list[str]:
@@ -100,7 +116,7 @@ class Entry:
         """What the verdict shows, as one word: changes when, and only when, the agent should look again."""
         category = self.category or {}
         others = [(one.get("category") or {}).get("code", "") for one in self.alternatives]
-        confirmed = "1" if self.case is not None and self.case.confirmed else "0"
+        confirmed = "1" if self.case is not None and self.case.confirmed else "h" if self.hidden else "0"
         return ":".join([str(category.get("kind", "")), str(category.get("code", "")), confirmed, *map(str, others)])
 
 
@@ -159,8 +175,9 @@ def entry_of_case(card: CaseCard) -> Entry:
 class DeskView:
     """The state of one page."""
 
-    def __init__(self, extension: str = "") -> None:
+    def __init__(self, extension: str = "", blind_every: int = 0) -> None:
         self.extension = extension
+        self._blind_every = blind_every
         self.entries: dict[str, Entry] = {}
         self.selected: str | None = None
         self.unknown: set[UUID] = set()
@@ -196,7 +213,7 @@ class DeskView:
         before = self.entries
         self.entries = {}
         for card in live:
-            entry = entry_of(card)
+            entry = self._drawn(entry_of(card), before.get(str(card.id)))
             if (old := before.get(entry.key)) is not None:
                 entry.partials = old.partials
             self.entries[entry.key] = entry
@@ -204,7 +221,7 @@ class DeskView:
             key = str(case.call or case.id)
             old = self.entries.get(key) or before.get(key)
             if old is None:
-                self.entries[key] = entry_of_case(case)
+                self.entries[key] = self._drawn(entry_of_case(case), None)
             else:
                 old.case = case
                 self.entries[key] = old
@@ -215,8 +232,8 @@ class DeskView:
 
     def put(self, card: CallCard) -> Changed:
         """Take one call as the store has it now."""
-        entry = entry_of(card)
-        old = self.entries.get(entry.key)
+        old = self.entries.get(str(card.id))
+        entry = self._drawn(entry_of(card), old)
         if old is not None:
             entry.partials = {} if entry.over else old.partials
             if old.state not in ("ended", "live", "ringing") and not entry.over:
@@ -230,6 +247,18 @@ class DeskView:
             self.entries[entry.key] = entry
         if self.selected is None:
             self.selected = next(iter(self.order()), None)
+        return Changed.ALL
+
+    def _drawn(self, entry: Entry, old: Entry | None) -> Entry:
+        """``entry`` with whether it is of the blind sample, and whether that was given up before."""
+        key = case_id(entry.call) if entry.call is not None else entry.case.id if entry.case is not None else None
+        entry.sampled = key is not None and in_blind_sample(key, self._blind_every)
+        entry.revealed = (old is not None and old.revealed) or bool(entry.emergency)
+        return entry
+
+    def reveal(self, entry: Entry) -> Changed:
+        """Show the router's answer although the case is of the blind sample: the agent cannot do without."""
+        entry.revealed = True
         return Changed.ALL
 
     # -- the bus -----------------------------------------------------------------------------------------------------
@@ -259,7 +288,7 @@ class DeskView:
                 # Of a call that we do not show; perhaps its case waits now, which the store will tell.
                 return Changed.NOTHING
             # The store may be slow or away: what is being said is shown all the same.
-            entry = Entry(str(call), call, NEW_CALL, "live", at, None, None, "", loaded=False)
+            entry = self._drawn(Entry(str(call), call, NEW_CALL, "live", at, None, None, "", loaded=False), None)
             self.entries[entry.key] = entry
             if self.selected is None:
                 self.selected = entry.key
@@ -311,6 +340,7 @@ class DeskView:
         if not isinstance(routing, dict):
             return Changed.NOTHING
         entry.routing = sound(routing)
+        entry.revealed = entry.revealed or bool(entry.emergency)
         if entry.call is not None and (entry.case is None or entry.key == self.selected):
             self.unknown.add(entry.call)  # for the case's version, without which nobody can decide about it
         return Changed.VERDICT | Changed.LISTS

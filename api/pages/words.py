@@ -95,6 +95,12 @@ def confirmed(case: CaseCard, *, corrected: bool) -> str:
     return f"{'已改为' if corrected else '已确认'}：{category_name(case.category) or '不派遣'}{number}"
 
 
+def decided_blind(case: CaseCard) -> str:
+    """What is said after a case of the blind sample was decided."""
+    number = f"（案件 {case.number}）" if case.number else ""
+    return f"盲测已记录：{category_name(case.category)}{number}"
+
+
 def conflict(case: CaseCard) -> str:
     """What is said when the case changed before the agent's key arrived."""
     if case.confirmed:

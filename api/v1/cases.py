@@ -103,7 +103,10 @@ class Confirm(Body):
         ge=1, le=2**31 - 1, description="the `version` you decided on; 409 when it has changed", examples=[3]
     )
     category: CategoryChoice | None = Field(None, description="the right one; null confirms the present one")
-    blind: bool = Field(False, description="true when the router's answer was not shown")
+    blind: bool = Field(False, description="true when the router's answer was not shown; needs a `category`")
+    seconds_to_decide: float | None = Field(
+        None, ge=0, le=86_400, description="since the suggestion was shown; an agreement within 3 s counts as habit"
+    )
 
 
 CaseRef = Annotated[
@@ -195,6 +198,13 @@ async def confirm_case(case: CaseRef, word: Confirm, principal: Confirmer, reque
     409 when the case has changed since `expected_version`: read it again and decide on what it is now.
     """
     services = services_of(request)
+    if word.blind and word.category is None:
+        raise Problem(
+            422,
+            "value_refused",
+            "body.blind is true without body.category: who has not seen the router's answer cannot confirm it",
+            errors=[FieldProblem(where="body.category", problem="needed when blind is true")],
+        )
     found = await _find(request, principal, case)
     choice = await asyncio.to_thread(_choice, word.category) if word.category is not None else None
     seen = case_out(found.case, found.particulars, View.masked(principal)).category
@@ -207,6 +217,7 @@ async def confirm_case(case: CaseRef, word: Confirm, principal: Confirmer, reque
             word.expected_version,
             seen=seen.model_dump() if seen is not None else None,
             blind=word.blind,
+            seconds_to_decide=word.seconds_to_decide,
         )
     except CaseMoved as moved:
         raise Problem(

@@ -66,13 +66,13 @@ class CaseCard:
     decision: str
     version: int
     confirmed: bool
-    blind: bool
-    """Of the blind sample and not decided yet: the router's answer is not shown before the agent has chosen."""
     confirmed_by: str | None
     """Display name of the one who confirmed or corrected; None when nobody has, or their account is gone."""
     address: str | None
     created_at: datetime
     completed_at: datetime | None
+    blind: bool = False
+    """Of the blind sample and not decided yet: the router's answer is not shown before the agent has chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,8 @@ class Desk:
     ) -> CaseCard:
         """An agent's word on a case: ``choice`` None confirms the category in force, which must be the one they have
         ``seen`` (an object of docs/route.schema.json's ``category``); another corrects it. ``blind``: they had not seen
-        the router's answer; ``seconds_to_decide``: how long they had it before them. One transaction, then one live event.
+        the router's answer; ``seconds_to_decide``: how long they had it before them. One transaction, then one live
+        event.
 
         Raises CaseMoved, NothingToConfirm.
         """

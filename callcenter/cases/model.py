@@ -105,7 +105,8 @@ class Case(Base):
     pulled_at: Mapped[datetime | None]
     """When a dispatch system first pulled it."""
     draw: Mapped[int | None]
-    """The case's lot, 0 to 65,535, drawn from its id (``lot``): the lowest are the blind sample. None: older than it."""
+    """The case's lot, 0 to 65,535, drawn from its id (``lot``): the lowest are the blind sample. None: older than
+    that."""
 
 
 class CaseParticulars(Base):

@@ -46,11 +46,13 @@
       hint("内容刚刚更新，请看清后再按一次");
       return;
     }
-    send(deed, more);
+    // How long the suggestion stood there: Enter at once is a habit, not a judgement.
+    send(deed, Object.assign({ looked: (performance.now() - shownAt) / 1000 }, more || {}));
   }
 
   function act(name) {
     if (name === "confirm") decide("confirm");
+    else if (name === "reveal") send("reveal");
     else if (/^[1-5]$/.test(name)) decide("choose", { rank: Number(name) });
     else if (name === "search") search()?.focus();
   }
@@ -71,7 +73,7 @@
       send("search-move", { by: event.key === "ArrowDown" ? 1 : -1 });
     } else if (event.key === "Enter") {
       event.preventDefault();
-      if (send("search-pick", { text: event.target.value })) {
+      if (send("search-pick", { text: event.target.value, looked: (performance.now() - shownAt) / 1000 })) {
         event.target.value = "";
         event.target.blur();
       }
@@ -118,7 +120,7 @@
     } else if (target.dataset.call) {
       send("select", { call: target.dataset.call });
     } else if (target.dataset.pick) {
-      send("search-pick", { pick: target.dataset.pick });
+      send("search-pick", { pick: target.dataset.pick, looked: (performance.now() - shownAt) / 1000 });
       const box = search();
       if (box) box.value = "";
     }
