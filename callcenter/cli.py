@@ -37,6 +37,15 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--with", dest="with_files", metavar="FILE.tsv", type=Path, action="append", default=[])
     train.add_argument("--name", help="the version's name (default: by date and content)")
 
+    learning = commands.add_parser("learning", help="what agents decided, as rows to train on")
+    lessons = learning.add_subparsers(dest="action", required=True, metavar="ACTION")
+    lessons.add_parser("export", help="write them to a file for train --with").add_argument(
+        "--out", type=Path, required=True, metavar="FILE.tsv"
+    )
+    lessons.add_parser("check", help="name the versions that learned from calls erased since").add_argument(
+        "--scrub", type=Path, action="append", default=[], metavar="FILE.tsv", help="take such rows out of this file"
+    )
+
     models = commands.add_parser("models", help="versions of the router, and speech models to fetch")
     actions = models.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("list", help="what there is")
@@ -75,6 +84,18 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _train(arguments: argparse.Namespace) -> int:
+    from callcenter.insight.commands import remember_trained
+    from classifier import commands
+    from classifier.registry import Registry
+
+    registry = Registry()
+    before = registry.names()
+    code = commands.train(arguments.with_files, arguments.name, sys.stdout)
+    remember_trained(registry.folder, before, registry.names(), arguments.with_files)
+    return code
+
+
 def _models(settings: Settings, arguments: argparse.Namespace) -> int:
     if arguments.action == "fetch":
         from callcenter.speech.commands import fetch
@@ -110,9 +131,13 @@ def _run(settings: Settings, arguments: argparse.Namespace) -> int:
 
             return commands.evaluate(arguments.file, as_json=arguments.json, out_stream=sys.stdout)
         case "train":
-            from classifier import commands
+            return _train(arguments)
+        case "learning":
+            from callcenter.insight import commands as insight
 
-            return commands.train(arguments.with_files, arguments.name, sys.stdout)
+            if arguments.action == "export":
+                return insight.export(settings, arguments.out, sys.stdout)
+            return insight.check(settings, arguments.scrub, sys.stdout)
         case "models":
             return _models(settings, arguments)
         case "transcribe":

@@ -493,7 +493,7 @@ async def _calibration(session: AsyncSession, period: Period) -> tuple[list[Bin]
         .group_by(*numbers)
     )
     categories, domains = [Bin(0, 0.0, 0)] * BINS, [Bin(0, 0.0, 0)] * BINS
-    for one, two, n, total, domain_total, right, domain_right in await session.execute(query):
+    for one, two, n, total, domain_total, right, domain_right in (await session.execute(query)).tuples():
         for bins, place, found in (
             (categories, one, (n, total, right)),
             (domains, two, (n, domain_total, domain_right)),

@@ -1,5 +1,7 @@
 """Insight: what a confirmation was about, the blind sample, a candidate's answers in shadow, changes of version."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -18,7 +20,7 @@ QUALITY = (
 )
 BLIND_WHERE = "draw < 3277 AND confirmed_by IS NULL"
 
-CONFIRMATION_COLUMNS = (
+CONFIRMATION_COLUMNS: tuple[tuple[str, Any], ...] = (
     ("disposition_before", sa.String(length=16)),
     ("kind_before", sa.String(length=16)),
     ("decision_before", sa.String(length=16)),
