@@ -69,6 +69,17 @@ class RoutingMade:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowMade:
+    """What a candidate version answers to the very text of the routing ``(call, sequence)``. ``answer``: no words, only
+    the parts that ``shadow_answer`` keeps."""
+
+    call: UUID
+    sequence: int
+    answer: dict[str, Any]
+    made_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class TimelineMarked:
     """Moments of the call (names: see ``calls.timeline``). The first value of a mark stays, but for LAST_WINS marks."""
 
@@ -119,9 +130,17 @@ Command = (
     | LegOpened
     | UtteranceHeard
     | RoutingMade
+    | ShadowMade
     | TimelineMarked
     | CaseCompleted
     | LegClosed
     | CallEnded
     | RecordingLinked
 )
+
+_SHADOW_PARTS = ("disposition", "domain", "domain_probability", "category", "probability", "decision", "model")
+
+
+def shadow_answer(routing: dict[str, Any]) -> dict[str, Any]:
+    """Of a candidate's answer (docs/route.schema.json) what it is judged by; nothing of what was said."""
+    return {name: routing.get(name) for name in _SHADOW_PARTS}

@@ -23,6 +23,7 @@ from callcenter.calls.commands import (
     LegOpened,
     RecordingLinked,
     RoutingMade,
+    ShadowMade,
     TimelineMarked,
     UtteranceHeard,
 )
@@ -45,6 +46,7 @@ from callcenter.calls.model import (
 from callcenter.cases import drafts
 from callcenter.cases.model import Case
 from callcenter.cases.repository import CaseRow, cases_of_call, erase_particulars
+from callcenter.insight.model import ShadowRouting
 from callcenter.storage.outbox import Refs, add_event
 from callcenter.storage.rows import before, encode_cursor, insert_new
 
@@ -83,6 +85,8 @@ async def apply(session: AsyncSession, command: Command) -> dict[str, Any]:
             return await _utterance_heard(session, command)
         case RoutingMade():
             return await _routing_made(session, command)
+        case ShadowMade():
+            return await _shadow_made(session, command)
         case TimelineMarked():
             return await _timeline_marked(session, command)
         case CaseCompleted():
@@ -228,6 +232,32 @@ async def _routing_made(session: AsyncSession, command: RoutingMade) -> dict[str
     of = case.id if case is not None else None
     add_event(session, "call.routed", at=command.made_at, call=command.call, case=of, refs=refs)
     return _case_result(case)
+
+
+async def _shadow_made(session: AsyncSession, command: ShadowMade) -> dict[str, Any]:
+    key = routing_id(command.call, command.sequence)
+    if await session.get(Routing, key) is None:
+        # It is recorded after its routing; without one (refused, of a call that is gone) there is nothing to judge.
+        return {"routing": str(key), "new": False}
+    suggestion = drafts.Suggestion.from_routing(command.answer)
+    new = await insert_new(
+        session,
+        ShadowRouting,
+        {
+            "routing_id": key,
+            "model": suggestion.model or "",
+            "disposition": suggestion.disposition,
+            "domain": suggestion.domain,
+            "category_standard": suggestion.standard,
+            "category_kind": suggestion.kind,
+            "category_code": suggestion.code,
+            "probability": suggestion.probability,
+            "domain_probability": suggestion.domain_probability,
+            "decision": suggestion.decision,
+            "made_at": command.made_at,
+        },
+    )
+    return {"routing": str(key), "new": new}
 
 
 async def _timeline_marked(session: AsyncSession, command: TimelineMarked) -> dict[str, Any]:

@@ -27,8 +27,10 @@ from callcenter.calls.commands import (
     LegKind,
     LegOpened,
     RoutingMade,
+    ShadowMade,
     TimelineMarked,
     UtteranceHeard,
+    shadow_answer,
 )
 from callcenter.calls.ledger import Recorded
 from callcenter.compute.errors import ComputeError
@@ -62,7 +64,12 @@ class Compute(Protocol):
 
     def open_leg(self, leg: UUID, on_event: Callable[[LegEvent], None]) -> LegStream: ...
     async def route(
-        self, text: str, words: list[dict[str, Any]] | None = None, timeout: float = 2.0
+        self,
+        text: str,
+        words: list[dict[str, Any]] | None = None,
+        timeout: float = 2.0,
+        *,
+        shadow: Callable[[dict[str, Any]], None] | None = None,
     ) -> dict[str, Any]: ...
     async def transcribe(self, pcm: bytes) -> list[Utterance]: ...
 
@@ -245,6 +252,7 @@ class CallSession:
         self._completed_at_text = -1
         self._heard_until: dict[UUID, float] = {}
         self._completing = asyncio.Lock()
+        self._in_shadow: set[asyncio.Task[None]] = set()
         self._todo: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self._worker = asyncio.create_task(self._work(), name=f"call-{call}")
 
@@ -458,6 +466,15 @@ class CallSession:
             finally:
                 self._todo.task_done()
 
+    async def _record_shadow(self, sequence: int, routing: dict[str, Any], kept: asyncio.Event) -> None:
+        """Record a candidate's answer once the routing it stands beside is recorded."""
+        await kept.wait()
+        try:
+            answer = shadow_answer(routing)
+            await self.parts.ledger.record(ShadowMade(self.call, sequence, answer, clock.now()))
+        except Exception as fault:  # noqa: BLE001 - one text less to judge a candidate by
+            log.error("answer in shadow not recorded", call=str(self.call), fault=type(fault).__name__)
+
     async def _record(self, command: Command) -> None:
         await self.parts.ledger.record(command)
 
@@ -503,8 +520,16 @@ class CallSession:
 
     async def _route(self, *, last_chance: bool = False) -> None:
         text = "，".join(part for _, part in self._said)
+        sequence, kept = self._routed_texts, asyncio.Event()
+
+        def in_shadow(routing: dict[str, Any]) -> None:
+            # Not a step of the call: its completion waits for all steps, and shall not wait for this.
+            task = asyncio.create_task(self._record_shadow(sequence, routing, kept), name=f"shadow-{self.call}")
+            self._in_shadow.add(task)
+            task.add_done_callback(self._in_shadow.discard)
+
         try:
-            routing = await self.parts.compute.route(text, self._words, timeout=ROUTE_WITHIN_S)
+            routing = await self.parts.compute.route(text, self._words, timeout=ROUTE_WITHIN_S, shadow=in_shadow)
         except (TimeoutError, ComputeError) as fault:
             log.error("no routing in time", call=str(self.call), fault=type(fault).__name__)
             if not last_chance:
@@ -516,6 +541,7 @@ class CallSession:
         self._emergency = tuple((routing.get("emergency") or {}).get("services", ()))
         recorded = await self.parts.ledger.record(RoutingMade(self.call, self._routed_texts, text, routing, made_at))
         self._routed_texts += 1
+        kept.set()
         await self.parts.bus.publish(
             LIVE_TOPIC,
             {

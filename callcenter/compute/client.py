@@ -42,6 +42,8 @@ _WRITE_HIGH = 4 << 20
 """Bytes waiting in the socket's buffer from which on audio stays in the legs' own, bounded ones."""
 _BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0)
 _LIVED_WELL_S = 20.0
+_SHADOWS = 1_000
+"""Answers of a candidate still waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class ComputeClient:
         self._flushing = False
         self._requests: dict[int, _Request] = {}
         self._found: dict[int, list[Utterance]] = {}
+        self._shadows: dict[int, Callable[[dict[str, Any]], None]] = {}
         self._channel: _Channel | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -244,19 +247,44 @@ class ComputeClient:
 
     # -- requests --------------------------------------------------------------------------------------------------
     async def route(
-        self, text: str, words: list[dict[str, Any]] | None = None, timeout: float = 2.0, *, heard: bool = True
+        self,
+        text: str,
+        words: list[dict[str, Any]] | None = None,
+        timeout: float = 2.0,
+        *,
+        heard: bool = True,
+        shadow: Callable[[dict[str, Any]], None] | None = None,
     ) -> dict[str, Any]:
         """Route ``text`` (docs/route.schema.json). ``words``: ``Word`` as dicts; ``heard``: False for typed text.
+        ``shadow`` is called with what a candidate answers to the same, some time after this returned, if there is one.
 
         Waits through a restart of the child. Raises ComputeTimeout (a TimeoutError) after ``timeout`` seconds and
         ComputeError when there is no router.
         """
         number = next(self._numbers)
-        asked = message(Kind.ROUTE, {"text": text, "words": words, "heard": heard}, number)
-        answer = await self._ask(number, [asked], timeout, "the router")
+        content = {"text": text, "words": words, "heard": heard, "shadow": shadow is not None}
+        asked = message(Kind.ROUTE, content, number)
+        if shadow is not None and self._settings.router_shadow:
+            self._shadows[number] = shadow
+            while len(self._shadows) > _SHADOWS:  # of children that died, of texts the candidate failed on
+                del self._shadows[next(iter(self._shadows))]
+        try:
+            answer = await self._ask(number, [asked], timeout, "the router")
+        except BaseException:
+            self._shadows.pop(number, None)  # a text without an answer has none to be compared with
+            raise
         if not isinstance(answer, dict):
             raise ComputeError("the router answered without a routing")
         return answer
+
+    async def reload_router(self, timeout: float = 30.0) -> str:
+        """Have the child load the version that is live now, while it goes on answering with the old one; the version.
+
+        Raises ComputeTimeout, and ComputeError with the child's reason: then the old one goes on.
+        """
+        number = next(self._numbers)
+        found = await self._ask(number, [message(Kind.RELOAD, {}, number)], timeout, "the router")
+        return str(found)
 
     async def transcribe(self, pcm: bytes, *, timeout: float | None = None) -> list[Utterance]:
         """Hear a recording (8 kHz, signed 16-bit, mono) when live legs leave time. Raises ComputeError."""
@@ -306,6 +334,12 @@ class ComputeClient:
             case Kind.ROUTED:
                 content = got.json()
                 self._answer(got.number, content.get("routing"), content.get("error"))
+            case Kind.SHADOWED:
+                if (shadow := self._shadows.pop(got.number, None)) is not None:
+                    shadow(got.json()["routing"])
+            case Kind.RELOADED:
+                content = got.json()
+                self._answer(got.number, content.get("version"), content.get("error"))
             case Kind.PONG:
                 self._take_state(got.json())
             case Kind.CLOSED:
@@ -483,6 +517,7 @@ class ComputeClient:
             "speech_model": str(settings.speech_model),
             "models_dir": str(settings.models_dir),
             "router_model": settings.router_model,
+            "router_shadow": settings.router_shadow,
             "standard": settings.category_standard,
             "demo_line": settings.demo_line,
             "threads": self._threads,

@@ -30,6 +30,7 @@ class Kind(IntEnum):
     PCM = 7  # to the child: a piece of a recording to transcribe
     TRANSCRIBE = 8  # to the child: the recording of this number is complete
     PING = 9  # to the child
+    RELOAD = 10  # to the child: another version of the router may be live; number is the request's
     READY = 32  # to the parent: the model is loaded; capacity
     FAILED = 33  # to the parent: it cannot start, and why
     EVENT = 34  # to the parent: of a leg; position = samples settled by it
@@ -37,6 +38,8 @@ class Kind(IntEnum):
     ROUTED = 36  # to the parent: answer to ROUTE
     TRANSCRIBED = 37  # to the parent: answer to TRANSCRIBE
     PONG = 38  # to the parent: lag, and how far each leg is settled
+    SHADOWED = 39  # to the parent: what the candidate answers to a ROUTE, after its ROUTED
+    RELOADED = 40  # to the parent: answer to RELOAD
 
 
 class Frame(NamedTuple):

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -30,44 +31,99 @@ log = structlog.get_logger()
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _RECEIVE = 1 << 18
 
+SHADOW_BACKLOG = 200
+"""Texts waiting for the candidate: a second of them, should live ones leave it no time at all."""
+
 
 class Routing:
-    """The router on a thread of its own. It loads while the first calls are already heard; requests wait for it."""
+    """The router on a thread of its own. It loads while the first calls are already heard; requests wait for it.
+
+    A candidate in shadow answers the same texts, only while no request waits: a live one waits at most for the one
+    text that the candidate is at. Another version is loaded on a thread beside and takes over between two texts.
+    """
 
     def __init__(self, config: dict[str, Any], knows_voice: bool, send: Any) -> None:
         self._config = config
         self._knows_voice = knows_voice
         self._send = send
         self._requests: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+        self._backlog: deque[Frame] = deque()
+        self._router: Any = None
+        self._shadow: Any = None
+        self._failure = ""
         threading.Thread(target=self._run, name="router", daemon=True).start()
 
     def ask(self, request: Frame) -> None:
         """Queue a ROUTE frame."""
         self._requests.put(request)
 
-    def _run(self) -> None:
-        router, failure = None, ""
-        try:
-            from classifier.router import Router
+    def reload(self, request: Frame) -> None:
+        """Load the version that is live now, and the candidate, beside the ones at work; RELOADED tells how it went."""
+        threading.Thread(target=self._reload, args=(request,), name="router-reload", daemon=True).start()
 
-            began = time.monotonic()
-            folder = Path(self._config["models_dir"]) / "router"
-            if version := str(self._config.get("router_model") or ""):
-                router = Router.load(folder / version)
-            else:
-                router = Router.load(folder if folder.is_dir() else None)
-            router.route("路灯坏了")  # jieba builds its dictionary at the first cut: not while a caller waits
-            log.info("router loaded", version=router.version, seconds=round(time.monotonic() - began, 2))
+    def _run(self) -> None:
+        try:
+            self._router = self._load(str(self._config.get("router_model") or ""))
         except Exception as error:  # noqa: BLE001 - hearing goes on without a router; every request is told why
-            failure = f"{type(error).__name__}: {error}"
-            log.error("router not loaded", error=failure)
+            self._failure = f"{type(error).__name__}: {error}"
+            log.error("router not loaded", error=self._failure)
+        threading.Thread(target=self._load_shadow, name="router-shadow", daemon=True).start()
         while True:
-            request = self._requests.get()
+            try:
+                request = self._requests.get(block=not self._backlog)
+            except queue.Empty:
+                self._answer_in_shadow(self._backlog.popleft())
+                continue
+            router = self._router
             if router is None:
-                answer: dict[str, Any] = {"error": f"no router: {failure}"}
+                answer: dict[str, Any] = {"error": f"no router: {self._failure}"}
             else:
                 answer = self._answer(router, request)
             self._send(message(Kind.ROUTED, answer, request.number))
+            if self._shadow is not None and "routing" in answer and request.json().get("shadow"):
+                if len(self._backlog) < SHADOW_BACKLOG:
+                    self._backlog.append(request)
+                else:
+                    log.warning("shadow left behind: this text is not judged", waiting=SHADOW_BACKLOG)
+
+    def _load(self, version: str) -> Any:
+        from classifier.router import Router
+
+        began = time.monotonic()
+        folder = Path(self._config["models_dir"]) / "router"
+        router = Router.load(folder / version if version else folder if folder.is_dir() else None)
+        router.route("路灯坏了")  # jieba builds its dictionary at the first cut: not while a caller waits
+        log.info("router loaded", version=router.version, seconds=round(time.monotonic() - began, 2))
+        return router
+
+    def _load_shadow(self) -> str | None:
+        """Load the candidate, if one is named; None, or what is wrong with it."""
+        if not (version := str(self._config.get("router_shadow") or "")):
+            return None
+        try:
+            self._shadow = self._load(version)
+        except Exception as error:  # noqa: BLE001 - a broken candidate must not cost the live one
+            self._shadow = None
+            log.error("router in shadow not loaded", version=version, error=f"{type(error).__name__}: {error}")
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    def _reload(self, request: Frame) -> None:
+        try:
+            self._router = self._load(str(self._config.get("router_model") or ""))
+        except Exception as error:  # noqa: BLE001 - the version at work goes on; whoever asked is told why
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        else:
+            answer = {"version": self._router.version}
+        self._send(message(Kind.RELOADED, answer, request.number))
+
+    def _answer_in_shadow(self, request: Frame) -> None:
+        shadow = self._shadow
+        if shadow is None:
+            return
+        answer = self._answer(shadow, request)
+        if "routing" in answer:
+            self._send(message(Kind.SHADOWED, answer, request.number))
 
     def _answer(self, router: Any, request: Frame) -> dict[str, Any]:
         asked = request.json()
@@ -131,6 +187,8 @@ class Worker:
                 self._hearing.abandon(number)
             case Kind.ROUTE:
                 self._routing.ask(received)
+            case Kind.RELOAD:
+                self._routing.reload(received)
             case Kind.PCM:
                 self._recordings.setdefault(number, bytearray()).extend(received.payload)
             case Kind.TRANSCRIBE:

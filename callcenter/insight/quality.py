@@ -493,15 +493,16 @@ async def _calibration(session: AsyncSession, period: Period) -> tuple[list[Bin]
         .group_by(*numbers)
     )
     categories, domains = [Bin(0, 0.0, 0)] * BINS, [Bin(0, 0.0, 0)] * BINS
-    for one, two, n, total, domain_total, right, domain_right in (await session.execute(query)).tuples():
-        for bins, place, found in (
+    found: list[Any] = list(await session.execute(query))
+    for one, two, n, total, domain_total, right, domain_right in found:
+        for bins, place, counts in (
             (categories, one, (n, total, right)),
             (domains, two, (n, domain_total, domain_right)),
         ):
             if place is not None:
                 at = min(max(0, int(place)), BINS - 1)
                 old = bins[at]
-                bins[at] = Bin(old.n + found[0], old.probability_sum + float(found[1]), old.right + found[2])
+                bins[at] = Bin(old.n + counts[0], old.probability_sum + float(counts[1]), old.right + counts[2])
     return categories, domains
 
 
