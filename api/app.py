@@ -13,7 +13,7 @@ from api import docs, errors, health, metrics, pages, security
 from api.headers import SecurityHeaders
 from api.limits import BodyLimit
 from api.services import Services
-from api.v1 import calls, cases, dispatch, people, session
+from api.v1 import calls, cases, dispatch, insight, people, session
 
 DESCRIPTION: Final = """\
 Calls to the hotline, the cases they become, and the feed by which dispatch systems pull them.
@@ -46,7 +46,7 @@ def create_app(services: Services) -> FastAPI:
         services.sequencer.on_placed(app.state.arrivals.tell)
     app.state.guessing = security.RateLimit()
     errors.install(app)
-    for module in (session, calls, cases, dispatch, people, health, metrics, docs):
+    for module in (session, calls, cases, dispatch, insight, people, health, metrics, docs):
         app.include_router(module.router)
     _describe(app)
     pages.install(app, services)

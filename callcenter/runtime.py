@@ -27,6 +27,7 @@ from callcenter.calls.recovery import Recovery
 from callcenter.calls.session import Parts
 from callcenter.compute.client import ComputeClient
 from callcenter.dispatch.feed import FeedSequencer
+from callcenter.insight.versions import follow
 from callcenter.settings import Settings
 from callcenter.storage.engine import Database
 from callcenter.telephony.agi import AgiServer
@@ -84,6 +85,9 @@ class Runtime:
         compute = ComputeClient(settings)
         await compute.start()
         self._stack.push_async_callback(compute.stop)
+
+        following = asyncio.create_task(follow(bus, compute, settings.models_dir / "router"), name="follow-router")
+        self._stack.callback(following.cancel)
 
         if settings.asterisk != "none":
             await self._start_line(Parts(ledger, compute, bus), database, ports)

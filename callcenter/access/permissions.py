@@ -31,6 +31,10 @@ class Permission(StrEnum):
     KEYS_MANAGE = "keys:manage"
     AUDIT_READ = "audit:read"
     METRICS_READ = "metrics:read"
+    INSIGHT_READ = "insight:read"
+    """How good the router is, counted: by day, version, category, agent. The cases behind a figure need more."""
+    MODELS_MANAGE = "models:manage"
+    """Make a version of the router live, with a reason."""
 
 
 class Role(StrEnum):
@@ -48,7 +52,7 @@ P = Permission
 
 TABLE: Final = MappingProxyType(
     {
-        Role.ADMIN: frozenset({P.USERS_MANAGE, P.KEYS_MANAGE, P.METRICS_READ}),
+        Role.ADMIN: frozenset({P.USERS_MANAGE, P.KEYS_MANAGE, P.METRICS_READ, P.INSIGHT_READ}),
         Role.SUPERVISOR: frozenset(
             {
                 P.CALLS_READ,
@@ -58,6 +62,8 @@ TABLE: Final = MappingProxyType(
                 P.CASES_CONFIRM,
                 P.CASES_READ_PARTICULARS,
                 P.METRICS_READ,
+                P.INSIGHT_READ,
+                P.MODELS_MANAGE,
             }
         ),
         Role.AGENT: frozenset(
@@ -70,7 +76,9 @@ TABLE: Final = MappingProxyType(
             }
         ),
         Role.DISPATCHER: frozenset({P.CASES_READ, P.FEED_PULL, P.FEED_ACK}),
-        Role.AUDITOR: frozenset({P.CALLS_READ, P.CASES_READ, P.CASES_READ_DRAFTS, P.AUDIT_READ, P.METRICS_READ}),
+        Role.AUDITOR: frozenset(
+            {P.CALLS_READ, P.CASES_READ, P.CASES_READ_DRAFTS, P.AUDIT_READ, P.METRICS_READ, P.INSIGHT_READ}
+        ),
     }
 )
 
@@ -85,9 +93,9 @@ ROLE_NAMES: Final = MappingProxyType(
 )
 """The roles as people read them on the screen."""
 
-FOR_KEYS: Final = frozenset(Permission) - {P.USERS_MANAGE, P.KEYS_MANAGE, P.CASES_CONFIRM}
+FOR_KEYS: Final = frozenset(Permission) - {P.USERS_MANAGE, P.KEYS_MANAGE, P.CASES_CONFIRM, P.MODELS_MANAGE}
 """What an API key can hold. A program that could make users or keys would outlive its own revocation, and a
-confirmation is a person's word: routers are trained on it."""
+confirmation is a person's word: routers are trained on it, and a person answers for the one that is live."""
 
 
 def permissions_of(roles: Iterable[str]) -> frozenset[Permission]:
