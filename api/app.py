@@ -14,6 +14,7 @@ from api.headers import SecurityHeaders
 from api.limits import BodyLimit
 from api.services import Services
 from api.v1 import calls, cases, dispatch, insight, people, session
+from callcenter.insight.versions import RouterVersions
 
 DESCRIPTION: Final = """\
 Calls to the hotline, the cases they become, and the feed by which dispatch systems pull them.
@@ -44,6 +45,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.arrivals = dispatch.Arrivals()
     if services.sequencer is not None:
         services.sequencer.on_placed(app.state.arrivals.tell)
+    app.state.versions = RouterVersions(services.db, services.bus, services.settings)
     app.state.guessing = security.RateLimit()
     errors.install(app)
     for module in (session, calls, cases, dispatch, insight, people, health, metrics, docs):

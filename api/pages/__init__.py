@@ -1,4 +1,4 @@
-"""What people see: the sign-in, the first start, and the agent's desk."""
+"""What people see: the sign-in, the first start, the agent's desk, and the supervisor's insight."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -12,6 +12,7 @@ from starlette.staticfiles import StaticFiles
 
 from api.pages import desk as desk_page
 from api.pages import forms
+from api.pages import insight as insight_page
 from api.pages.guard import Guard
 from api.pages.parts import FOLDER, MOUNT, Pages
 from api.services import Services
@@ -26,13 +27,14 @@ RECONNECT_S = 5.0
 
 
 def install(app: FastAPI, services: Services) -> None:
-    """Adds the pages to ``app``: ``/``, ``/login``, ``/logout``, ``/setup`` and, with NiceGUI, ``/desk/``.
+    """Adds ``/``, ``/login``, ``/logout``, ``/setup``, ``/insight`` and, with NiceGUI, ``/desk/…`` to ``app``.
 
     The desk is ``services.desk`` where the runtime gives one (it also tells the line who is there), else one of our own
     that lives as long as the application.
     """
     given = services.desk
-    pages = Pages(services, given or Desk(services.db, services.bus, blind_every=services.settings.blind_sample_every))
+    desk = given or Desk(services.db, services.bus, blind_every=services.settings.blind_sample_every)
+    pages = Pages(services, desk, app.state.versions)
     forms.install(app, services)
     app.mount(MOUNT + "/static", StaticFiles(directory=FOLDER / "static"), name="desk-static")
     _reset_nicegui()
@@ -50,6 +52,7 @@ def install(app: FastAPI, services: Services) -> None:
         favicon="☎",
     )
     desk_page.register()
+    insight_page.register()
     app.add_middleware(Guard, pages=pages)
     _with_lifespan(app, pages.desk if given is None else None)
 

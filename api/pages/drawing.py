@@ -16,6 +16,7 @@ from api.pages.parts import MOUNT
 from api.pages.pieces import since, tag
 from api.pages.view import Changed, DeskView, Entry, runs
 from callcenter import clock
+from callcenter.access.permissions import Permission
 from callcenter.access.principal import Principal
 from classifier.taxonomy import Category
 
@@ -78,6 +79,8 @@ class Frame:
             tag("h1", "12319 热线 · 坐席台")
             self._count = tag("span", "", "counts", role="status")
             tag("span", "", "spring")
+            if principal.may(Permission.INSIGHT_READ):
+                tag("a", "分派质量", "who-extension", href="/insight")
             tag("span", principal.display_name, "who")
             tag("span", f"分机 {principal.extension}" if principal.extension else "未设分机", "who-extension")
             with tag("form", "", "", method="post", action="/logout"):

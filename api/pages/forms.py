@@ -55,6 +55,10 @@ def install(app: FastAPI, services: Services) -> None:
     async def desk(request: Request) -> Response:
         return RedirectResponse(MOUNT + "/", status_code=303)
 
+    @route("/insight", "GET", why="the insight page's short address; the page guards itself")
+    async def insight(request: Request) -> Response:
+        return RedirectResponse(MOUNT + "/insight", status_code=303)
+
     @route("/login", "GET", why="the sign-in form")
     async def login(request: Request) -> Response:
         if await principal_of(request, services):

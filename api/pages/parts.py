@@ -12,6 +12,7 @@ from api.security import COOKIE
 from api.services import Services
 from callcenter.access.principal import Principal
 from callcenter.calls.desk import Desk
+from callcenter.insight.versions import RouterVersions
 
 FOLDER: Final = Path(__file__).resolve().parent
 MOUNT: Final = "/desk"
@@ -39,6 +40,7 @@ class Pages:
 
     services: Services
     desk: Desk
+    versions: RouterVersions
 
 
 def pages_of(request: Request) -> Pages:

@@ -222,18 +222,19 @@ def period(
 ) -> Period:
     """The period asked for. Raises Problem 422 for one that ends before it begins or is longer than LONGEST_DAYS."""
     last = until or clock.local(clock.now()).date()
+    wrong = Problem(
+        422,
+        "value_refused",
+        f"query.since to query.until must be 1 to {LONGEST_DAYS} days",
+        errors=[FieldProblem(where="query.since", problem="not before query.until, or too long before it")],
+    )
     try:
         first = since or last - timedelta(days=DEFAULT_DAYS - 1)
         begin, end = quality.days_of(first, last)
     except OverflowError:
-        first, begin, end = last, None, None  # type: ignore[assignment]
-    if begin is None or first > last or (last - first).days >= LONGEST_DAYS:
-        raise Problem(
-            422,
-            "value_refused",
-            f"query.since to query.until must be 1 to {LONGEST_DAYS} days",
-            errors=[FieldProblem(where="query.since", problem="not before query.until, or too long before it")],
-        )
+        raise wrong from None
+    if first > last or (last - first).days >= LONGEST_DAYS:
+        raise wrong
     if model is not None and "\x00" in model:
         raise Problem(422, "value_refused", "query.model holds a character that no name has")
     return Period(begin, end, model=model, domain=domain, kind=kind, code=code, agent=agent)
@@ -402,10 +403,7 @@ def _refused(fault: CannotChange) -> Problem:
 
 def versions_of(request: Request) -> RouterVersions:
     """The versions behind this application."""
-    services = services_of(request)
-    found: RouterVersions | None = getattr(request.app.state, "versions", None)
-    if found is None:
-        found = request.app.state.versions = RouterVersions(services.db, services.bus, services.settings)
+    found: RouterVersions = request.app.state.versions
     return found
 
 

@@ -145,7 +145,7 @@ class RouterVersions:
         return await self._change(ROLLBACK, "", reason, user, actor)
 
     async def _change(self, action: str, version: str, reason: str, user: UUID, actor: Actor) -> RouterChange:
-        reason = " ".join(reason.split())
+        reason = "".join(letter for letter in " ".join(reason.split()) if letter.isprintable())
         if not SHORTEST_REASON <= len(reason) <= LONGEST_REASON:
             raise CannotChange("reason", f"a reason has {SHORTEST_REASON} to {LONGEST_REASON} characters")
         if self.pinned:
