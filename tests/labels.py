@@ -30,6 +30,9 @@ def chosen(minor: str) -> CategoryChoice:
     return CategoryChoice(one.domain, one.standard, one.code, one.kind, one.major, one.minor)
 
 
+AGENT = UUID(int=7)
+
+
 @dataclass(frozen=True)
 class Label:
     """One call from its ring to a person's word: the router says ``said``, the person ``meant``."""
@@ -42,7 +45,7 @@ class Label:
     probability: float = 0.83
     blind: bool = False
     seconds: float | None = 8.0
-    user: UUID = UUID(int=7)
+    user: UUID = AGENT
     ago: timedelta = timedelta(hours=1)
     shadow: str | None = None
     """What a candidate ``v2`` would have said."""

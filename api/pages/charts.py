@@ -85,11 +85,11 @@ def domain_matrix(cells: Mapping[tuple[str, str], int]) -> dict[str, Any]:
     """Router (columns) against people (rows); each point carries ``[column, row, n]`` and can be clicked."""
     names = [words.DOMAINS.get(one, "无") for one in DOMAIN_ORDER]
     data = [
-        [DOMAIN_ORDER.index(one), DOMAIN_ORDER.index(other), count]
-        for (one, other), count in sorted(cells.items())
-        if one in DOMAIN_ORDER and other in DOMAIN_ORDER
+        [column, row, cells.get((one, other), 0)]
+        for column, one in enumerate(DOMAIN_ORDER)
+        for row, other in enumerate(DOMAIN_ORDER)
     ]
-    most = max((count for _, _, count in data), default=1)
+    most = max(1, *(count for _, _, count in data))
     return {
         "textStyle": {"fontFamily": FONT, "color": INK},
         "animation": False,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Uuid, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from callcenter.access.masking import mask_text
@@ -22,6 +22,7 @@ from callcenter.calls.model import CallParticulars, RoutingText
 from callcenter.cases.model import Case, CaseParticulars, Confirmation
 from callcenter.clock import local
 from callcenter.insight.quality import HABIT_S
+from callcenter.storage.base import UtcDateTime
 from classifier.taxonomy import DEFAULT_STANDARD, SOCIAL, TaxonomyError, load
 
 ROW_ID: Final = "case-"
@@ -60,21 +61,25 @@ async def rows(session: AsyncSession, told: Exported) -> AsyncIterator[dict[str,
         .outerjoin(RoutingText, RoutingText.routing_id == Confirmation.routing_id)
         .outerjoin(CallParticulars, CallParticulars.call_id == Case.call_id)
         .order_by(Confirmation.at, Confirmation.id)
-        .execution_options(yield_per=BATCH)
+        .limit(BATCH)
     )
     seen: set[UUID] = set()
-    result = await session.stream(query)
-    async for label, case, particulars, routed, call_erased_at in result:
-        if case.id in seen:  # two words in one microsecond: the first read stands
-            continue
-        seen.add(case.id)
-        why = _left_out(label, case, particulars, call_erased_at)
-        row = _row(label, case, routed or particulars.text or "") if not why else None
-        if row is None:
-            told.left_out[why or "no category of a standard that is trained in"] += 1
-            continue
-        told.rows += 1
-        yield row
+    page = (await session.execute(query)).all()
+    while page:
+        for label, case, particulars, routed, call_erased_at in page:
+            if case.id in seen:  # two words in one microsecond: the first read stands
+                continue
+            seen.add(case.id)
+            why = _left_out(label, case, particulars, call_erased_at)
+            row = _row(label, case, routed or particulars.text or "") if not why else None
+            if row is None:
+                told.left_out[why or "no category of a standard that is trained in"] += 1
+                continue
+            told.rows += 1
+            yield row
+        end = tuple_(literal(page[-1][0].at, UtcDateTime()), literal(page[-1][0].id, Uuid()))
+        session.expunge_all()  # a city's years are not to be held in memory
+        page = (await session.execute(query.where(tuple_(Confirmation.at, Confirmation.id) > end))).all()
 
 
 def _left_out(label: Confirmation, case: Case, particulars: CaseParticulars, call_erased_at: Any) -> str:

@@ -260,6 +260,7 @@ async def beside_live(session: AsyncSession, period: Period) -> list[Beside]:
     from callcenter.insight.model import ShadowRouting
 
     live = _category_right()
+    version = func.coalesce(Confirmation.model, "")  # one object: PostgreSQL takes two equal parameters for different
     shadow = and_(
         func.coalesce(ShadowRouting.category_code, "") == func.coalesce(Confirmation.code_after, ""),
         func.coalesce(ShadowRouting.category_kind, "") == func.coalesce(Confirmation.kind_after, ""),
@@ -269,7 +270,7 @@ async def beside_live(session: AsyncSession, period: Period) -> list[Beside]:
     query = (
         select(
             ShadowRouting.model,
-            func.coalesce(Confirmation.model, ""),
+            version,
             func.count(),
             _count(live),
             _count(shadow),
@@ -281,8 +282,8 @@ async def beside_live(session: AsyncSession, period: Period) -> list[Beside]:
             _count(and_(live_auto, live)),
         )
         .join(ShadowRouting, ShadowRouting.routing_id == Confirmation.routing_id)
-        .where(*_where(period), ~_habit(), ShadowRouting.model != func.coalesce(Confirmation.model, ""))
-        .group_by(ShadowRouting.model, func.coalesce(Confirmation.model, ""))
+        .where(*_where(period), ~_habit(), ShadowRouting.model != version)
+        .group_by(ShadowRouting.model, version)
         .order_by(ShadowRouting.model, func.count().desc())
     )
     return [Beside(*row) for row in await session.execute(query)]
