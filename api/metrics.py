@@ -133,6 +133,8 @@ class Metrics:
         )
         self._unplaced = gauge("hotline_feed_unplaced_seconds", "Age of the oldest event without a place in the feed")
         self._waiting = gauge("hotline_feed_waiting_pulls", "Pulls that wait for a first item")
+        self._drift = gauge("hotline_drift", "Drift of the input, shares in [0, 1]; see docs/insight.md", ["measure"])
+        self._drifted = gauge("hotline_drift_alarm", "1 while the input has drifted beyond the setting", ["measure"])
         self._bus = gauge("hotline_bus_lost_messages", "Live messages that a page did not get")
 
     async def begin(self, services: Services) -> None:
@@ -189,6 +191,13 @@ class Metrics:
         self._faults.labels("spool").set(bool(ledger and ledger.fault))
         self._faults.labels("feed").set(bool(sequencer and sequencer.fault))
         self._waiting.set(self.waiting_pulls)
+        drift = services.drift.latest if services.drift else None
+        if drift is not None:
+            for name, value in (("new_words", drift.new_words), ("mix", drift.mix), ("domain", drift.domain)):
+                if value is not None:
+                    self._drift.labels(name).set(value)
+            for name in ("new_words", "mix"):
+                self._drifted.labels(name).set(name in drift.alarms)
         self._bus.set(services.bus.stats().lost)
 
     async def _count(self, session: AsyncSession) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from callcenter.bus import Bus
     from callcenter.calls.desk import Desk
     from callcenter.dispatch.feed import FeedSequencer
+    from callcenter.insight.drift import DriftWatch
     from callcenter.storage.engine import Database
 
 
@@ -59,6 +60,8 @@ class Services:
     compute: Hearing | None = None
     ledger: Journal | None = None
     sequencer: "FeedSequencer | None" = None
+    drift: "DriftWatch | None" = None
+    """Whether what people call about is still what the router knows; None: not measured here."""
     desk: "Desk | None" = None
     """The desk that the line asks who is signed in; None: the pages make one of their own."""
     line_status: Callable[[], Mapping[str, Any]] = no_line

@@ -27,6 +27,7 @@ from callcenter.calls.recovery import Recovery
 from callcenter.calls.session import Parts
 from callcenter.compute.client import ComputeClient
 from callcenter.dispatch.feed import FeedSequencer
+from callcenter.insight.drift import DriftWatch
 from callcenter.insight.versions import follow
 from callcenter.settings import Settings
 from callcenter.storage.engine import Database
@@ -89,6 +90,10 @@ class Runtime:
         following = asyncio.create_task(follow(bus, compute, settings.models_dir / "router"), name="follow-router")
         self._stack.callback(following.cancel)
 
+        drift = DriftWatch(database, settings)
+        drifting = asyncio.create_task(drift.run(), name="drift")
+        self._stack.callback(drifting.cancel)
+
         if settings.asterisk != "none":
             await self._start_line(Parts(ledger, compute, bus), database, ports)
 
@@ -100,6 +105,7 @@ class Runtime:
             compute=compute,
             ledger=ledger,
             sequencer=sequencer,
+            drift=drift,
             desk=desk,
             line_status=self.line_status,
         )

@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     blind_sample_every: int = Field(
         50, description="one case in so many (20 or more) is decided without the suggestion; 0: none"
     )
+    drift_alarm: float = Field(
+        0.1, gt=0, le=1, description="new words or another mix of matters beyond the usual by this share: a warning"
+    )
     category_standard: str = Field("GB/T 30428.2-2013", description="the urban categories a case is filed under")
 
     # -- HTTP ------------------------------------------------------------------------------------------------------

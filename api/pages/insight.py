@@ -151,6 +151,7 @@ class InsightPage:
         self._list.clear()
         self._body.clear()
         with self._body:
+            self._drift()
             self._tiles(found)
             with _panel("趋势", "wide", "准确率与更正率的色带为 95% 置信区间；3 秒内直接回车视为习惯，不计入准确率。"):
                 ui.echart(charts.trend(found.days, found.auto)).classes("chart")
@@ -186,6 +187,18 @@ class InsightPage:
                 "—" if p50 is None else f"{p50:.2f} 秒",
                 "无通话" if p95 is None else f"95% 不超过 {p95:.2f} 秒，n={int(seconds['n'] or 0)}",
             )
+
+    def _drift(self) -> None:
+        watch = self._pages.services.drift
+        found = watch.latest if watch is not None else None
+        if found is None or not found.alarms:
+            return
+        parts = []
+        if "new_words" in found.alarms:
+            parts.append(f"新词占 {found.new_words:.1%}（通常 {found.new_words_reference:.1%}）")
+        if "mix" in found.alarms:
+            parts.append(f"近 7 天与此前 28 天相比，{found.mix:.1%} 的案件换了类别（偶然约 {found.mix_by_chance:.1%}）")
+        tag("div", "来电内容发生变化，分类器可能需要重新训练：" + "；".join(parts), "banner wide-banner", role="status")
 
     def _pairs(self, mistakes: Confusion) -> None:
         with _panel("最常混淆的类别", "", "点击一行查看案件"), _table("系统分类", "人工分类", "件数"):

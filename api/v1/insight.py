@@ -204,6 +204,21 @@ class ModelsOut(BaseModel):
     history: list[ChangeOut]
 
 
+class DriftOut(BaseModel):
+    """Whether what people call about is still what the router was trained on. Null: too little to tell."""
+
+    at: datetime | None = Field(description="when it was measured; null: not yet, or not in this process")
+    cases: int = Field(description="cases of the last 7 days")
+    before: int = Field(description="cases of the 28 days before")
+    new_words: float | None = Field(description="share of words that the training corpus does not have")
+    new_words_reference: float | None = Field(description="the same between two halves of the corpus")
+    mix: float | None = Field(description="share of cases whose category moved against the 28 days before")
+    mix_by_chance: float | None
+    domain: float | None = Field(description="distance of urban and social to the training rows'")
+    alarms: list[str] = Field(examples=[["mix"]])
+    limit: float = Field(description="of an alarm: CALLCENTER_DRIFT_ALARM")
+
+
 class Reason(Body):
     """Why."""
 
@@ -363,6 +378,33 @@ async def insight_models(principal: Reader, request: Request, asked: Asked) -> M
             for one in beside
         ],
         history=[_change(one) for one in await versions.history()],
+    )
+
+
+@router.get("/insight/drift", summary="Drift of the input", responses=responses())
+async def insight_drift(principal: Reader, request: Request) -> DriftOut:
+    """Measured every six hours; an alarm warns and stops nothing."""
+    services = services_of(request)
+    found = services.drift.latest if services.drift is not None else None
+    if found is None:
+        return DriftOut(
+            at=None,
+            cases=0,
+            before=0,
+            new_words=None,
+            new_words_reference=None,
+            mix=None,
+            mix_by_chance=None,
+            domain=None,
+            alarms=[],
+            limit=services.settings.drift_alarm,
+        )
+    return DriftOut.model_validate(
+        {
+            **{name: getattr(found, name) for name in DriftOut.model_fields if name != "limit"},
+            "alarms": list(found.alarms),
+            "limit": services.settings.drift_alarm,
+        }
     )
 
 
