@@ -1,8 +1,10 @@
 """What the API promises of itself is true: every route says who may use it, and every answer is as documented."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +17,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from api import docs
 from api.security import check_routes, permissions_required, public, require, undeclared_routes
 from callcenter.access.permissions import TABLE, Permission, Role
+from callcenter.insight.versions import RouterVersions
 from tests.api import PASSWORD, Api, Told, api, told, write
 
 __all__ = ["api"]
@@ -26,6 +29,7 @@ PUBLIC = {
     "GET /desk",
     "GET /docs",
     "GET /healthz",
+    "GET /insight",
     "GET /login",
     "GET /openapi.json",
     "GET /readyz",
@@ -56,6 +60,13 @@ NEEDS = {
     "POST /api/v1/keys": Permission.KEYS_MANAGE,
     "DELETE /api/v1/keys/{key_id}": Permission.KEYS_MANAGE,
     "GET /api/v1/audit": Permission.AUDIT_READ,
+    "GET /api/v1/insight/quality": Permission.INSIGHT_READ,
+    "GET /api/v1/insight/confusion": Permission.INSIGHT_READ,
+    "GET /api/v1/insight/cases": Permission.INSIGHT_READ,
+    "GET /api/v1/insight/models": Permission.INSIGHT_READ,
+    "GET /api/v1/insight/drift": Permission.INSIGHT_READ,
+    "POST /api/v1/insight/models/rollback": Permission.MODELS_MANAGE,
+    "POST /api/v1/insight/models/{version}/promote": Permission.MODELS_MANAGE,
     "GET /metrics": Permission.METRICS_READ,
 }
 """What each other route asks for; None: to be signed in."""
@@ -303,7 +314,12 @@ class Checked:
                 yield template
 
 
-async def test_every_answer_is_as_documented(api: Api) -> None:
+async def test_every_answer_is_as_documented(api: Api, tmp_path: Path) -> None:
+    # Versions of the router to change, other than the repository's own.
+    settings = api.services.settings
+    shutil.copytree(settings.models_dir / "router", tmp_path / "models" / "router")
+    copied = settings.model_copy(update={"models_dir": tmp_path / "models"})
+    api.app.state.versions = RouterVersions(api.services.db, api.services.bus, copied)
     link = await api.services.access.first_start()
     assert link is not None
     checked = Checked(api)
@@ -363,6 +379,19 @@ async def test_every_answer_is_as_documented(api: Api) -> None:
     await ask(admin, "DELETE", f"/api/v1/keys/{key['id']}")
     await ask(admin, "DELETE", f"/api/v1/keys/{uuid4()}")
     await ask(auditor, "GET", "/api/v1/audit", params={"limit": 2})
+    for path in ("quality", "confusion", "cases", "models", "drift"):
+        await ask(agent, "GET", f"/api/v1/insight/{path}")
+        await ask(unit, "GET", f"/api/v1/insight/{path}")
+    await ask(agent, "GET", "/api/v1/insight/quality", params={"since": "2026-02-01", "until": "2026-01-01"})
+    await ask(admin, "GET", "/api/v1/insight/cases")
+    versions = await ask(agent, "GET", "/api/v1/insight/models")
+    live, why = versions["versions"][0]["name"], {"reason": "比现用版本更准"}
+    shutil.copytree(tmp_path / "models" / "router" / live, tmp_path / "models" / "router" / "other")
+    await ask(agent, "POST", "/api/v1/insight/models/other/promote", json=why)
+    await ask(agent, "POST", "/api/v1/insight/models/rollback", json=why)
+    await ask(agent, "POST", "/api/v1/insight/models/rollback", json={"reason": "    "})
+    await ask(agent, "POST", "/api/v1/insight/models/none/promote", json=why)
+    await ask(admin, "POST", "/api/v1/insight/models/other/promote", json=why)
     await ask(stranger, "GET", "/healthz")
     await ask(stranger, "GET", "/readyz")
     await ask(stranger, "GET", "/metrics")

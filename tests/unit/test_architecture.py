@@ -18,6 +18,7 @@ FORBIDDEN = [
     ("callcenter/speech/", ("callcenter.cases", "callcenter.dispatch", "callcenter.calls", "callcenter.telephony"), ()),
     ("callcenter/cases/", ("callcenter.telephony", "callcenter.speech"), ()),
     ("callcenter/dispatch/", ("callcenter.telephony", "callcenter.speech"), ()),
+    ("callcenter/insight/", ("callcenter.telephony", "callcenter.speech", "callcenter.compute"), ()),
 ]
 
 
