@@ -186,7 +186,10 @@ class DriftWatch:
         """For ever; cancel it to end it."""
         await asyncio.sleep(first_after.total_seconds())
         while True:
-            await self.once()
+            try:
+                await self.once()
+            except Exception as fault:  # noqa: BLE001 - one measurement less; its text may quote what was said
+                log.error("drift not measured", fault=type(fault).__name__)
             await asyncio.sleep(EVERY.total_seconds())
 
     async def once(self) -> Drift | None:

@@ -219,13 +219,13 @@ async def follow(bus: Bus, router: Reloads, folder: Path) -> None:
     live = await asyncio.to_thread(registry.promoted)
     async with bus.subscribe(ROUTER) as messages:
         async for told in messages:
-            now = await asyncio.to_thread(registry.promoted)
-            if told["type"] == RESYNC and now == live:
-                continue
             try:
+                now = await asyncio.to_thread(registry.promoted)
+                if told["type"] == RESYNC and now == live:
+                    continue
                 version = await router.reload_router()
             except Exception as fault:  # noqa: BLE001 - the version at work goes on; a restart takes the new one
-                log.error("router not reloaded", version=now, fault=f"{type(fault).__name__}: {fault}")
+                log.error("router not reloaded", fault=f"{type(fault).__name__}: {fault}")
             else:
                 live = now
                 log.info("router reloaded", version=version)
