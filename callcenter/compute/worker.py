@@ -51,6 +51,7 @@ class Routing:
         self._router: Any = None
         self._shadow: Any = None
         self._failure = ""
+        self._reloading = threading.Lock()
         threading.Thread(target=self._run, name="router", daemon=True).start()
 
     def ask(self, request: Frame) -> None:
@@ -110,11 +111,13 @@ class Routing:
 
     def _reload(self, request: Frame) -> None:
         try:
-            self._router = self._load(str(self._config.get("router_model") or ""))
+            with self._reloading:  # one that began earlier must not end later, and put back what it replaced
+                router = self._load(str(self._config.get("router_model") or ""))
+                self._router = router
         except Exception as error:  # noqa: BLE001 - the version at work goes on; whoever asked is told why
             answer = {"error": f"{type(error).__name__}: {error}"}
         else:
-            answer = {"version": self._router.version}
+            answer = {"version": router.version}
         self._send(message(Kind.RELOADED, answer, request.number))
 
     def _answer_in_shadow(self, request: Frame) -> None:

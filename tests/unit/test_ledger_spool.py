@@ -23,6 +23,7 @@ from callcenter.calls.commands import (
     LegOpened,
     RecordingLinked,
     RoutingMade,
+    ShadowMade,
     TimelineMarked,
     UtteranceHeard,
 )
@@ -53,6 +54,7 @@ COMMANDS: st.SearchStrategy[Any] = st.one_of(
         *(st.lists(OBJECTS, max_size=3), MOMENTS, st.sampled_from(["live", "recording"])),
     ),
     st.builds(RoutingMade, st.uuids(), st.integers(0), TEXTS, OBJECTS, MOMENTS),
+    st.builds(ShadowMade, st.uuids(), st.integers(0), OBJECTS, MOMENTS),
     st.builds(TimelineMarked, st.uuids(), st.dictionaries(TEXTS, MOMENTS)),
     st.builds(CaseCompleted, st.uuids(), MOMENTS),
     st.builds(
@@ -65,7 +67,7 @@ COMMANDS: st.SearchStrategy[Any] = st.one_of(
 
 def test_every_kind_of_command_is_tried() -> None:
     assert set(spooling.KINDS.values()) == {
-        *(CallStarted, LegOpened, UtteranceHeard, RoutingMade, TimelineMarked),
+        *(CallStarted, LegOpened, UtteranceHeard, RoutingMade, ShadowMade, TimelineMarked),
         *(CaseCompleted, LegClosed, CallEnded, RecordingLinked),
     }
 
