@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final
+from heapq import nsmallest
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -146,8 +147,7 @@ class Quality:
     """``p50``, ``p95`` and ``p99`` from the last voiced sample to the routing; ``n`` calls."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class CategoryKey:
+class CategoryKey(NamedTuple):
     """What makes a category one: kind and code within a standard. Empty: the router had none."""
 
     standard: str
@@ -169,20 +169,22 @@ class Confusion:
 
 async def quality(session: AsyncSession, period: Period) -> Quality:
     """The figures of ``period``: two scans of its confirmations, one of its cases, and its newest calls."""
-    days: dict[date, Tally] = defaultdict(Tally)
-    models: dict[str, Tally] = defaultdict(Tally)
-    agents: dict[UUID, Tally] = defaultdict(Tally)
-    total = Tally()
-    for row in await session.execute(_tallies(session, period)):
-        tally = _tally(row)
-        for one in (total, days[_date(row.day)], models[row.model or ""], agents[row.user_id]):
-            one += tally
+    # Bare counts first, tallies of them afterwards: a month has thousands of rows here, and this is the event loop.
+    by: tuple[_Counts, ...] = tuple(defaultdict(lambda: [0, 0.0, 0]) for _ in range(4))
+    rows: list[Any] = list(await session.execute(_tallies(session, period)))
+    for day, model, user, kind, n, seconds, timed in rows:
+        for counts, which in zip(by, (day, model, user, None), strict=True):
+            cell = counts[which, kind]
+            cell[0] += n
+            cell[1] += seconds or 0.0
+            cell[2] += timed
+    days, models, agents, whole = (_added(counts) for counts in by)
     calibration, domains = await _calibration(session, period)
     return Quality(
-        total=total,
-        days=dict(sorted(days.items())),
-        models=dict(sorted(models.items())),
-        agents=dict(agents),
+        total=whole.get(None, Tally()),
+        days={_date(day): days[day] for day in sorted(days)},
+        models={model or "": models[model] for model in sorted(models, key=lambda one: one or "")},
+        agents=agents,
         category_ece=calibration_error(calibration),
         domain_ece=calibration_error(domains),
         calibration=calibration,
@@ -212,17 +214,19 @@ async def confusion(session: AsyncSession, period: Period, *, blind: bool | None
     )
     domains: dict[tuple[str, str], int] = defaultdict(int)
     wrong: dict[tuple[CategoryKey, CategoryKey], int] = defaultdict(int)
-    answered: dict[CategoryKey, Share] = defaultdict(lambda: Share(0, 0))
+    answered: dict[CategoryKey, list[int]] = defaultdict(lambda: [0, 0])
     for standard, kind, code, domain, count in await session.execute(right):
         domains[domain, domain] += count
-        answered[CategoryKey(standard, kind, code)] += Share(0, count)
+        answered[CategoryKey(standard, kind, code)][1] += count
     for row in await session.execute(corrected):
         said, meant, count = CategoryKey(*row[:3]), CategoryKey(*row[3:6]), row[8]
         domains[row[6], row[7]] += count
         wrong[said, meant] += count
-        answered[said] += Share(count, count)
-    pairs = sorted(((one, other, count) for (one, other), count in wrong.items()), key=lambda pair: (-pair[2], pair))
-    return Confusion(dict(domains), pairs[:most], dict(answered))
+        answered[said][0] += count
+        answered[said][1] += count
+    commonest = nsmallest(most, wrong.items(), key=lambda one: (-one[1], one[0]))
+    pairs = [(said, meant, count) for (said, meant), count in commonest]
+    return Confusion(dict(domains), pairs, {key: Share(*counts) for key, counts in answered.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,8 +453,18 @@ def _tallies(session: AsyncSession, period: Period) -> Select[Any]:
     )
 
 
-def _tally(row: Any) -> Tally:
-    n, kind = row.n, row.kind
+_Counts = dict[tuple[Any, int], list[Any]]
+"""(day, version or agent; kind of label) → number, seconds, how many of them were timed."""
+
+
+def _added(counts: _Counts) -> dict[Any, Tally]:
+    found: dict[Any, Tally] = defaultdict(Tally)
+    for (which, kind), (n, seconds, timed) in counts.items():
+        found[which] += _tally(kind, n, seconds, timed)
+    return dict(found)
+
+
+def _tally(kind: int, n: int, seconds: float, timed: int) -> Tally:
     corrected, habit = bool(kind & _CORRECTED), bool(kind & _HABIT)
     blind, auto = bool(kind & _BLIND), bool(kind & _AUTO)
     right, seen, label = not corrected, not blind and not habit, not habit
@@ -466,8 +480,8 @@ def _tally(row: Any) -> Tally:
         blind_right=n * (blind and right),
         blind_auto_labels=n * (blind and auto),
         blind_auto_right=n * (blind and auto and right),
-        seconds=float(row.seconds or 0.0),
-        timed=row.timed,
+        seconds=float(seconds),
+        timed=timed,
     )
 
 
