@@ -244,7 +244,7 @@ async def test_search_finds_by_pinyin_and_keys_do_not_fire_while_typing(hotline:
     await expect(box).to_be_focused()
     await page.keyboard.type("1j/k2")
     await expect(box).to_have_value("1j/k2")
-    await expect(page.locator(".match")).to_have_text("没有匹配的类别")
+    await expect(page.locator(".match.none")).to_have_text("没有匹配的类别")
     await page.keyboard.press("Enter")
     await expect(page.locator("#notice")).to_contain_text("没有找到这个类别")
     assert await hotline.confirmations(call) == []
