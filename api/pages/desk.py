@@ -358,6 +358,11 @@ class DeskPage:
             self._notice("没有建议类别，请按 / 搜索后选择。")
             return
         suggested = entry.category
+        chosen = suggested if choice is None else choice.to_json()
+        if entry.case.confirmed and identity(chosen) == identity(suggested):
+            # Each word of an agent is a label: the same one twice would count twice.
+            self._notice("此案已确认为这个类别；如需更改，请按 1–5 或 /。")
+            return
         await self._confirm(entry, entry.case.id, choice, suggested)
 
     async def _confirm(

@@ -130,10 +130,10 @@ def draw_choices(entry: Entry) -> None:
     """The button to confirm and the alternatives, each with its key."""
     if entry.case is None:
         return
-    done = entry.case.confirmed
-    with tag("button", "", "confirm done" if done else "confirm", type="button", data_act="confirm"):
-        tag("kbd", "Enter")
-        tag("span", "再次确认" if done else "确认")
+    if not entry.case.confirmed:
+        with tag("button", "", "confirm", type="button", data_act="confirm"):
+            tag("kbd", "Enter")
+            tag("span", "确认")
     if entry.alternatives:
         with tag("ol", "", "alternatives", aria_label="备选类别"):
             for rank, one in enumerate(entry.alternatives, 1):
