@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -152,7 +154,7 @@ def _run(settings: Settings, arguments: argparse.Namespace) -> int:
             return examine(settings, sys.stdout)
         case "settings":
             for name, field in Settings.model_fields.items():
-                print(f"CALLCENTER_{name.upper()}={getattr(settings, name)}  # {field.description or ''}")
+                print(f"CALLCENTER_{name.upper()}={_shown(getattr(settings, name))}  # {field.description or ''}")
             return 0
         case _:
             from callcenter.telephony import external
@@ -160,6 +162,13 @@ def _run(settings: Settings, arguments: argparse.Namespace) -> int:
             for path in external.render(settings, arguments.out, sounds=arguments.sounds, spool=arguments.spool):
                 print(path)
             return 0
+
+
+def _shown(value: object) -> str:
+    """A setting as an environment variable would hold it, with the passwords of URLs starred."""
+    if isinstance(value, tuple):
+        return json.dumps(value, ensure_ascii=False)
+    return re.sub(r"(?<=://)([^:/@\s]*):[^@\s]*@", r"\1:***@", "" if value is None else str(value))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

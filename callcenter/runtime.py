@@ -66,6 +66,12 @@ class Runtime:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         ports = Ports(settings.data_dir / "run" / "ports.json")
 
+        # The child takes longest; the rest is built meanwhile, but the line is not opened before it hears.
+        compute = ComputeClient(settings)
+        self._stack.push_async_callback(compute.stop)
+        hearing = asyncio.create_task(compute.start(), name="compute-start")
+        self._stack.push_async_callback(_end, hearing)
+
         database = Database(settings.store_url)
         await database.connect()
         self._stack.push_async_callback(database.close)
@@ -83,20 +89,7 @@ class Runtime:
         sequencer = FeedSequencer(database)
         await sequencer.start()
         self._stack.push_async_callback(sequencer.stop)
-        compute = ComputeClient(settings)
-        await compute.start()
-        self._stack.push_async_callback(compute.stop)
-
-        following = asyncio.create_task(follow(bus, compute, settings.models_dir / "router"), name="follow-router")
-        self._stack.callback(following.cancel)
-
         drift = DriftWatch(database, settings)
-        drifting = asyncio.create_task(drift.run(), name="drift")
-        self._stack.callback(drifting.cancel)
-
-        if settings.asterisk != "none":
-            await self._start_line(Parts(ledger, compute, bus), database, ports)
-
         services = Services(
             settings=settings,
             db=database,
@@ -109,7 +102,14 @@ class Runtime:
             desk=desk,
             line_status=self.line_status,
         )
-        await self._serve_http(create_app(services), ports)
+        app = create_app(services)
+        await hearing
+        following = follow(bus, compute, settings.models_dir / "router")
+        for name, work in (("follow-router", following), ("drift", drift.run())):
+            self._stack.push_async_callback(_end, asyncio.create_task(work, name=name))
+        if settings.asterisk != "none":
+            await self._start_line(Parts(ledger, compute, bus), database, ports)
+        await self._serve_http(app, ports)
         # What start-up made lives as long as the process; full collections that look at it cost 60–90 ms each.
         gc.collect()
         gc.freeze()
@@ -232,6 +232,11 @@ class _QuietServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def serve(settings: Settings) -> None:

@@ -26,7 +26,7 @@ MATTER = "中山路和解放路交叉口的路灯已经坏了半个多月了"
 """Held out from what the synthetic model's language model was made of."""
 INVITATION_S = 10.6
 """Greeting and invitation take this long; a citizen waits for them."""
-HEARS_NUMBER_S = 5.5
+HEARS_NUMBER_S = 4.5
 """After their last word: the silence that ends the statement, and the beginning of the case number."""
 RIGHT_DOMAIN = "urban"
 RIGHT_WORD = "路灯"

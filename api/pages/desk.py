@@ -364,9 +364,15 @@ class DeskPage:
             blind = "盲测案件：请按 / 搜索并选择类别。"
             self._notice(blind if entry.hidden else "没有建议类别，请按 / 搜索后选择。")
             return
+        suggested = entry.category
+        chosen = suggested if choice is None else choice.to_json()
+        if entry.case.confirmed and identity(chosen) == identity(suggested):
+            # Each word of an agent is a label: the same one twice would count twice.
+            self._notice("此案已确认为这个类别；如需更改，请按 1–5 或 /。")
+            return
         looked = args.get("looked")
         seconds = float(looked) if isinstance(looked, int | float) and 0 <= looked < LONGEST_LOOK_S else None
-        await self._confirm(entry, entry.case.id, choice, entry.category, seconds)
+        await self._confirm(entry, entry.case.id, choice, suggested, seconds)
 
     async def _confirm(
         self,

@@ -37,6 +37,7 @@ class Frame:
         ui.add_body_html(f'<script src="{MOUNT}/static/desk.js"></script>')
         self._rows: dict[str, tuple[tuple[Any, ...], TextElement]] = {}
         self._orders: dict[str, list[str]] = {}
+        self._empty: dict[str, TextElement] = {}
         self._said: dict[tuple[UUID, int], tuple[Any, TextElement]] = {}
         self._said_of: str | None = None
         self._verdict_of: tuple[Any, ...] | None = None
@@ -89,6 +90,7 @@ class Frame:
     def _list(self, title: str, name: str) -> tuple[TextElement, TextElement]:
         with tag("section", "", f"list list-{name}", aria_labelledby=f"title-{name}"):
             heading = tag("h2", title, "", id=f"title-{name}")
+            self._empty[name] = tag("p", "暂无来电" if name == "live" else "没有待确认的案件", "empty")
             body = tag("div", "", "rows", role="listbox", aria_labelledby=f"title-{name}")
         return heading, body
 
@@ -171,16 +173,22 @@ class Frame:
 
     def _draw_list(self, name: str, body: TextElement, entries: list[Entry], selected: str | None) -> None:
         order = [one.key for one in entries]
-        if self._orders.get(name) != order:
-            self._orders[name] = order
-            body.clear()
-            for key in [key for key in self._rows if key.startswith(f"{name}:")]:
-                del self._rows[key]
-            with body:
-                if not entries:
-                    tag("p", "暂无来电" if name == "live" else "没有待确认的案件", "empty")
-                for one in entries:
-                    self._rows[f"{name}:{one.key}"] = ((), tag("div", "", "row", role="option", data_call=one.key))
+        drawn = self._orders.setdefault(name, [])
+        # Rows are kept and moved: to make thirty anew for each call that comes costs every open page 20 ms.
+        for key in [key for key in drawn if key not in order]:
+            drawn.remove(key)
+            self._rows.pop(f"{name}:{key}")[1].delete()
+        for index, key in enumerate(order):
+            if key not in drawn:
+                with body:
+                    row = tag("div", "", "row", role="option", data_call=key)
+                self._rows[f"{name}:{key}"] = ((), row)
+                drawn.append(key)
+            if drawn[index] != key:
+                drawn.remove(key)
+                drawn.insert(index, key)
+                self._rows[f"{name}:{key}"][1].move(target_index=index)
+        self._empty[name].classes(replace="empty off" if entries else "empty")
         for one in entries:
             seen, row = self._rows[f"{name}:{one.key}"]
             look = pieces.look(one, one.key == selected)

@@ -142,10 +142,10 @@ def draw_choices(entry: Entry) -> None:
         with tag("button", "", "quiet-dark", type="button", data_act="reveal"):
             tag("span", "无法判断，显示系统建议（不计入检验）")
         return
-    done = entry.case.confirmed
-    with tag("button", "", "confirm done" if done else "confirm", type="button", data_act="confirm"):
-        tag("kbd", "Enter")
-        tag("span", "再次确认" if done else "确认")
+    if not entry.case.confirmed:
+        with tag("button", "", "confirm", type="button", data_act="confirm"):
+            tag("kbd", "Enter")
+            tag("span", "确认")
     if entry.alternatives:
         with tag("ol", "", "alternatives", aria_label="备选类别"):
             for rank, one in enumerate(entry.alternatives, 1):

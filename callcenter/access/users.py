@@ -142,6 +142,10 @@ class Users:
             checked_password(name or "", password)
             password_hash = await self._hashing.hash(password)
         async with self._db.begin() as session:
+            if disabled or roles is not None:
+                # Everybody is locked, in one order, before anybody is changed: two administrators who leave at once
+                # wait for one another, where each holding their own row would be a deadlock.
+                await session.execute(select(User.id).order_by(User.id).with_for_update())
             user = await session.get(User, user_id, with_for_update=True)
             if user is None:
                 raise NotThere(f"no user {user_id}")
@@ -191,8 +195,7 @@ def _roles(names: Iterable[str]) -> list[str]:
 
 
 async def _require_administrator(session: AsyncSession) -> None:
-    """Raises LastAdministrator when nobody who is enabled may manage users. Locks: two cannot leave at once."""
-    # Locked in the order of ids, so that two changes at once wait for one another and do not deadlock.
-    enabled = await session.scalars(select(User).where(User.disabled.is_(False)).order_by(User.id).with_for_update())
+    """Raises LastAdministrator when nobody who is enabled may manage users; the caller has locked them all."""
+    enabled = await session.scalars(select(User).where(User.disabled.is_(False)))
     if not any(Permission.USERS_MANAGE in permissions_of(user.roles) for user in enabled):
         raise LastAdministrator("this would leave no enabled administrator: make another one first")

@@ -510,6 +510,7 @@ class CallSession:
                 "start": utterance.start,
                 "end": utterance.end,
                 "confidence": utterance.confidence,
+                "words": [{"text": word.text, "confidence": word.confidence} for word in utterance.words],
             },
         )
         if leg.kind == "citizen":

@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from callcenter.speech.recognizer import LEG_RATE, Ear, LegRecognizer
 
-_LOAD = 0.8
-"""The part of the threads' time that is given away: the rest is for bursts, the router, and replays after a crash."""
+_LOAD = 0.45
+"""The part of the threads' time that is given away. The cores are Asterisk's and the bridge's too, and a full hour has
+everybody speaking at once: on two cores shared with Asterisk and the callers themselves, half of what 0.8 would admit
+kept up (last voiced sample to stored 2.3 s, p99 3.0 s), four fifths of it did not (11 s; scripts/bench/latency)."""
 _TRANSPORT = 1.1
 """What frames, queues and the main process's share add to decoding (scripts/bench/speech)."""
 _HARDER_THAN_SPEECH = 1.6

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.calls import HEARD, LAMP, MANHOLE, error_of, find, finished, said, until
+from tests.e2e.calls import HEARD, LAMP, error_of, find, finished, said, until
 from tests.e2e.conftest import INVITED_AFTER_S, HotlineMaker
 from tests.peers import sipp
 from tests.peers.hotline import Hotline
@@ -38,7 +38,7 @@ def dial(hotline: Hotline, number: str, audio: Path, hangup_after: float) -> "as
 
 async def test_child_killed_in_the_middle_of_a_word(hotline: Hotline, spoken: Callable[..., Path]) -> None:
     number = "13800004001"
-    calling = dial(hotline, number, spoken(MANHOLE), 27.0)
+    calling = dial(hotline, number, spoken(LAMP), 27.0)
     await asyncio.sleep(MID_SENTENCE_S)
     child = compute_child(hotline)
     child.kill()
@@ -46,14 +46,14 @@ async def test_child_killed_in_the_middle_of_a_word(hotline: Hotline, spoken: Ca
     assert result.ok, "the call did not notice"
     call = await until(hotline, "the call's end", lambda: finished(hotline, number))
     assert compute_child(hotline).pid != child.pid
-    assert error_of(call, MANHOLE) <= HEARD, said(call)
+    assert error_of(call, LAMP) <= HEARD, said(call)
     assert call["cases"][0]["domain"] == "urban"
 
 
 async def test_bridge_killed_in_the_middle_of_a_word(make_hotline: HotlineMaker, spoken: Callable[..., Path]) -> None:
     hotline, number = make_hotline(), "13800004002"
     asterisk = hotline.asterisk_pid()
-    calling = dial(hotline, number, spoken(MANHOLE), 32.0)
+    calling = dial(hotline, number, spoken(LAMP), 32.0)
     await asyncio.sleep(MID_SENTENCE_S)
     hotline.kill()
     assert hotline.asterisk_pid() == asterisk, "asterisk outlives the bridge"
@@ -65,7 +65,7 @@ async def test_bridge_killed_in_the_middle_of_a_word(make_hotline: HotlineMaker,
     assert result.calls[0].ended_by == "citizen", "the telephone call went on without the bridge"
     call = await until(hotline, "the call from its recording", lambda: finished(hotline, number), 60)
     # The greeting's words never reach the citizen's side, and every word of the citizen is there once.
-    assert error_of(call, MANHOLE) <= HEARD, said(call)
+    assert error_of(call, LAMP) <= HEARD, said(call)
     assert call["cases"][0]["domain"] == "urban"
     assert call["cases"][0]["number"]
 
@@ -112,12 +112,12 @@ async def test_asterisk_killed_during_a_call(make_hotline: HotlineMaker, spoken:
     hotline, number = make_hotline(), "13800004004"
     asterisk = hotline.asterisk_pid()
     assert asterisk is not None
-    calling = dial(hotline, number, spoken(MANHOLE), MID_SENTENCE_S + 8)
+    calling = dial(hotline, number, spoken(LAMP), MID_SENTENCE_S + 8)
     await asyncio.sleep(MID_SENTENCE_S)
     os.kill(asterisk, signal.SIGKILL)
     await calling  # no telephone survives its exchange
     call = await until(hotline, "the call's end", lambda: finished(hotline, number), 60)
-    assert "井盖" in said(call) or "小区" in said(call), said(call)
+    assert "路灯" in said(call) or "中山" in said(call), said(call)
     assert call["cases"][0]["number"], "what was said is a case that waits for an agent"
     assert call["recording"]["seconds"] >= MID_SENTENCE_S - 4, "at most its last 2 s of sound"
     assert "asterisk has died" in hotline.log_path.read_text()
@@ -136,7 +136,7 @@ async def test_database_locked_during_a_call(make_hotline: HotlineMaker, spoken:
     try:
         # The citizen stays until the machine says goodbye: with no number, for none is committed.
         result = await asyncio.create_task(
-            sipp.call(hotline.sip_host, hotline.sip_port, audio=spoken(MANHOLE), number=number, longest=90)
+            sipp.call(hotline.sip_host, hotline.sip_port, audio=spoken(LAMP), number=number, longest=90)
         )
         assert result.ok
         assert result.calls[0].ended_by == "hotline"
@@ -147,7 +147,7 @@ async def test_database_locked_during_a_call(make_hotline: HotlineMaker, spoken:
         thief.execute("ROLLBACK")
         thief.close()
     call = await until(hotline, "the replayed call", lambda: finished(hotline, number), 60)
-    assert error_of(call, MANHOLE) <= HEARD
+    assert error_of(call, LAMP) <= HEARD
     assert call["cases"][0]["number"]
     assert call["timeline"]["answered"] < call["timeline"]["stored"]
 
@@ -168,7 +168,7 @@ async def test_disk_full_during_a_call(
     make_hotline: HotlineMaker, spoken: Callable[..., Path], small_disk: Path
 ) -> None:
     hotline, number = make_hotline(data_dir=small_disk / "data"), "13800004007"
-    calling = dial(hotline, number, spoken(MANHOLE), 32.0)
+    calling = dial(hotline, number, spoken(LAMP), 32.0)
     await asyncio.sleep(8)
     filler = small_disk / "filler"
     with pytest.raises(OSError, match="No space left"):
@@ -188,7 +188,7 @@ async def test_disk_full_during_a_call(
     call = await until(
         hotline, "the call, once there is room", lambda: find(hotline, number) and ended(hotline, number), 60
     )
-    assert error_of(call, MANHOLE) <= HEARD, said(call)
+    assert error_of(call, LAMP) <= HEARD, said(call)
     assert call["cases"][0]["number"]
 
 

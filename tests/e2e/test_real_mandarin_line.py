@@ -27,9 +27,9 @@ pytestmark = [
     ),
 ]
 
-AT_ONCE = 6
+AT_ONCE = 4
 """Fewer than what the slower model is admitted for on two cores."""
-RECORDINGS = 18
+RECORDINGS = 16
 LEVEL = 0.5
 """Full-scale recordings are turned down as a telephone would, for both ways alike."""
 

@@ -11,7 +11,7 @@ import pytest
 from callcenter.calls import timeline
 from callcenter.speech.commands import transcribe
 from callcenter.telephony.prompts import from_alaw
-from tests.e2e.calls import HEARD, MANHOLE, error_of, finished, until
+from tests.e2e.calls import HEARD, LAMP, error_of, finished, until
 from tests.peers import sipp
 from tests.peers.hotline import REPOSITORY, Hotline
 
@@ -25,18 +25,18 @@ async def test_statement_becomes_a_case_that_is_pulled(
 ) -> None:
     number, ear = "13800001001", tmp_path / "heard.al"
     result = await sipp.call(
-        hotline.sip_host, hotline.sip_port, audio=spoken(MANHOLE), number=number, longest=100, hear=ear
+        hotline.sip_host, hotline.sip_port, audio=spoken(LAMP), number=number, longest=100, hear=ear
     )
     assert result.ok
     assert result.calls[0].ended_by == "hotline", "the machine says goodbye; the citizen did not have to hang up"
 
     call = await until(hotline, "the call's end", lambda: finished(hotline, number))
-    assert error_of(call, MANHOLE) <= HEARD
+    assert error_of(call, LAMP) <= HEARD
     assert [leg["kind"] for leg in call["legs"]] == ["citizen"]
     case = call["cases"][0]
     assert case["number"]
     assert case["domain"] == "urban"
-    assert "井盖" in case["category"]["minor"]
+    assert "路灯" in case["category"]["minor"]
 
     # every final utterance updated the draft: the last routing is of the whole text
     assert call["routings"][-1]["sequence"] == len(call["legs"][0]["utterances"]) - 1
@@ -105,12 +105,10 @@ def _common(a: str, b: str) -> int:
 
 async def test_citizen_who_hangs_up_after_speaking_is_not_lost(hotline: Hotline, spoken: Callable[..., Path]) -> None:
     number = "13800001002"
-    # the sentence lasts 12 s from the invitation; the citizen hangs up before the machine has said anything
-    result = await sipp.call(
-        hotline.sip_host, hotline.sip_port, audio=spoken(MANHOLE), number=number, hangup_after=23.4
-    )
+    # the sentence lasts 11 s from the invitation; the citizen hangs up before the machine has said anything
+    result = await sipp.call(hotline.sip_host, hotline.sip_port, audio=spoken(LAMP), number=number, hangup_after=23.4)
     assert result.ok
     call = await until(hotline, "the call's end", lambda: finished(hotline, number))
-    assert error_of(call, MANHOLE) <= HEARD
+    assert error_of(call, LAMP) <= HEARD
     assert call["cases"][0]["number"]
     assert call["recording"]["seconds"] == pytest.approx(23.4, abs=2.5)

@@ -103,8 +103,8 @@ def test_character_error_rate() -> None:
 
 
 def test_capacity_follows_what_was_measured() -> None:
-    assert capacity(0.04, 2) == 36
-    assert capacity(0.4, 2) == 3
+    assert capacity(0.04, 2) == 20
+    assert capacity(0.4, 2) == 2
     assert capacity(5.0, 1) == 1
 
 
