@@ -1,5 +1,7 @@
 """The linear model: one sparse row times one matrix, six answers. Plain arrays only; nothing here can run code at load.
 
+The emergency head holds one column a service and, last, one for "somebody must be called at all".
+
 The columns of the matrix are heads side by side: disposition, domain, the urban categories, the social ones, intent,
 the services to be called. Scores become probabilities by a temperature each, fitted on rows the weights never saw.
 Domain and category agree by construction: P(category) = P(domain) x P(category within the domain), so a domain's
@@ -23,7 +25,7 @@ from classifier.places import BUCKETS, PlaceReader
 from classifier.routing import Span
 from classifier.taxonomy import Category
 
-FORMAT = 1
+FORMAT = 2
 HEADS = ("disposition", "domain", "urban", "social", "intent", "emergency")
 WEIGHTS_FILE, PLAN_FILE = "weights.npz", "model.json"
 
@@ -47,6 +49,7 @@ class Calibration:
     domain: tuple[float, float, float]
     urban_top: tuple[float, float] = (1.0, 0.0)
     social_top: tuple[float, float] = (1.0, 0.0)
+    disposition_bias: tuple[float, ...] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,10 @@ class Prediction:
     urban: float
     categories: NDArray[np.float64]
     intent: dict[str, float]
-    emergency: tuple[str, ...]
-    """The services whose score reaches the model's threshold."""
+    alarm: float
+    """The score of "somebody must be called"; see ``Model.alarmed``."""
+    services: Floats
+    """The score of each service, in the order of SERVICES."""
     vector: Vector
 
 
@@ -89,8 +94,10 @@ class Model:
     calibration: Calibration
     auto_threshold: float | None
     """P(category) from which a decision may be ``auto``; None: this model was never sure enough on unseen rows."""
-    emergency_threshold: float | None = None
-    """Score from which a service is to be called; None: the patterns alone decide."""
+    emergency: tuple[float, float] | None = None
+    """What the patterns' alarm adds to the score of "somebody must be called", and the sum from which somebody must;
+    None: the patterns alone decide.
+    """
     places: PlaceReader | None = None
     """Reads the place out of a text; None: the patterns of ``extract`` alone."""
     urban_prior: float = 0.5
@@ -103,7 +110,7 @@ class Model:
 
     def columns(self, head: str) -> slice:
         """The outputs of one head."""
-        sizes = (len(self.dispositions), 1, len(self.urban), len(self.social), len(self.intents), len(SERVICES))
+        sizes = (len(self.dispositions), 1, len(self.urban), len(self.social), len(self.intents), len(SERVICES) + 1)
         start = sum(sizes[: HEADS.index(head)])
         return slice(start, start + sizes[HEADS.index(head)])
 
@@ -131,7 +138,7 @@ class Model:
     def calibrated(self, scores: Scores, vector: Vector, *, urban_prior: float | None = None) -> Prediction:
         """Probabilities from raw scores."""
         calibration = self.calibration
-        disposition = softmax(scores.disposition * calibration.disposition)
+        disposition = softmax(self.weighed(scores, calibration))
         intent = softmax(scores.intent * calibration.intent)
         logit = float(np.dot(calibration.domain, domain_evidence(scores, calibration)))
         if urban_prior is not None:
@@ -148,16 +155,29 @@ class Model:
             urban,
             categories,
             dict(zip(self.intents, map(float, intent), strict=True)),
-            self.alarmed(scores),
+            float(scores.emergency[-1]),
+            scores.emergency[:-1],
             vector,
         )
 
-    def alarmed(self, scores: Scores) -> tuple[str, ...]:
-        """Who the scores say must be called: all services at the threshold, in ascending order."""
-        limit = self.emergency_threshold
-        if limit is None:
+    @staticmethod
+    def weighed(scores: Scores, calibration: Calibration) -> Floats:
+        """The scores of the dispositions, ready for softmax."""
+        return np.asarray(
+            scores.disposition * calibration.disposition + np.array(calibration.disposition_bias), np.float32
+        )
+
+    def alarmed(self, alarm: float, services: Floats, by_pattern: tuple[str, ...]) -> tuple[str, ...]:
+        """Who must be called, in ascending order: scores and patterns weighed together.
+
+        The services are those the patterns name, else the one that scores best.
+        """
+        if self.emergency is None:
+            return by_pattern
+        bonus, limit = self.emergency
+        if alarm + (bonus if by_pattern else 0.0) < limit:
             return ()
-        return tuple(name for name, score in zip(SERVICES, scores.emergency, strict=True) if float(score) >= limit)
+        return by_pattern or (SERVICES[int(np.argmax(services))],)
 
     def evidence(self, vector: Vector, category: Category, *, most: int = 4) -> tuple[Span, ...]:
         """The pieces of the text that spoke for ``category`` against the others of its domain, as code points.
@@ -252,6 +272,7 @@ def save(model: Model, folder: Path) -> None:
         "idf": model.space.idf,
         "words": np.frombuffer("\n".join(model.space.words).encode(), np.uint8),
         "characters": np.frombuffer("\n".join(model.space.characters).encode(), np.uint8),
+        "sounds": np.frombuffer("\n".join(model.space.sounds).encode(), np.uint8),
     }
     if model.places is not None:
         arrays |= {"places": model.places.weights, "place_moves": model.places.transitions}
@@ -264,7 +285,7 @@ def save(model: Model, folder: Path) -> None:
         "intents": model.intents,
         "calibration": asdict(model.calibration),
         "auto_threshold": model.auto_threshold,
-        "emergency_threshold": model.emergency_threshold,
+        "emergency": model.emergency,
         "urban_prior": model.urban_prior,
     }
     (folder / PLAN_FILE).write_text(json.dumps(plan, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -279,7 +300,7 @@ def load(folder: Path) -> Model:
                 f"{folder / PLAN_FILE}: format {plan.get('format')!r}, this program reads {FORMAT}: train again"
             )
         with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as arrays:
-            space = Space(_terms(arrays["words"]), _terms(arrays["characters"]), arrays["idf"])
+            space = Space(_terms(arrays["words"]), _terms(arrays["characters"]), _terms(arrays["sounds"]), arrays["idf"])
             weights, scales, bias = arrays["weights"], arrays["scales"], arrays["bias"]
             places = PlaceReader(arrays["places"], arrays["place_moves"]) if "places" in arrays else None
         calibration = dict(plan["calibration"])
@@ -295,7 +316,7 @@ def load(folder: Path) -> Model:
             tuple(plan["intents"]),
             Calibration(**calibration),
             plan["auto_threshold"],
-            plan["emergency_threshold"],
+            tuple(plan["emergency"]) if plan["emergency"] else None,
             places,
             plan["urban_prior"],
         )

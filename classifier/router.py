@@ -94,7 +94,7 @@ class Router:
         cleaned = clean(text)
         prediction, secondary = self._matters(text, cleaned)
         by_pattern = emergency.services(cleaned)
-        called = tuple(name for name in emergency.SERVICES if name in by_pattern or name in prediction.emergency)
+        called = self.model.alarmed(prediction.alarm, prediction.services, by_pattern)
         disposition = self._disposition(cleaned, prediction, bool(called))
         reasons: list[str] = []
         ranked = self._ranked(prediction) if disposition != "none" else []

@@ -19,6 +19,7 @@ from classifier.taxonomy import Category, TaxonomyError
 from classifier.text import clean, fold
 
 COLUMNS = ["id", "text", "disposition", "domain", "kind", "major", "minor", "intent", "emergency", "address", "source"]
+"""What every file of the corpus has; ``secondary`` (kind/major/minor of a second matter) may follow."""
 REQUIRED = ("id", "text", "domain")
 DISPOSITIONS = ("case", "question", "none")
 SERVICES = {"110", "119", "120", "122"}
@@ -49,6 +50,8 @@ class Row:
     emergency: tuple[str, ...]
     address: str
     source: str
+    secondary: Category | None = None
+    """The second matter that stands on its own in the text, where there is one."""
 
 
 def load(paths: Iterable[Path] | None = None) -> list[Row]:
@@ -130,7 +133,17 @@ def _row(cells: dict[str, str]) -> Row:
         emergency,
         cells.get("address", ""),
         cells.get("source", ""),
+        named(cells["secondary"]) if cells.get("secondary") else None,
     )
+
+
+def named(path: str) -> Category:
+    """The category of ``kind/major/minor``. Raises ValueError or TaxonomyError where there is none."""
+    kind, _, rest = path.partition("/")
+    major, _, minor = rest.partition("/")
+    if kind not in ("part", "event", "social") or not minor:
+        raise ValueError(f"column secondary: {path!r} must be kind/major/minor")
+    return taxonomy.find("social" if kind == "social" else "urban", kind, major, minor)
 
 
 def likeness(texts: Sequence[str]) -> sparse.csr_matrix:
