@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier import emergency
 from classifier.emergency import SERVICES
 from classifier.features import Floats, Space, Vector
 from classifier.places import BUCKETS, PlaceReader
 from classifier.routing import Span
 from classifier.taxonomy import Category
+from classifier.text import Traced
 
 FORMAT = 2
 HEADS = ("disposition", "domain", "urban", "social", "intent", "emergency")
@@ -38,7 +40,7 @@ class ModelError(ValueError):
 class Calibration:
     """What turns scores into probabilities: a temperature a head, and
 
-    ``domain``: the factors of domain score, category evidence and 1; ``urban_top`` and ``social_top``: slope and
+    ``domain``: the factors of ``domain_evidence``; ``urban_top`` and ``social_top``: slope and
     shift of the best category's log-odds, because a temperature alone leaves the surest answers too sure.
     """
 
@@ -46,7 +48,7 @@ class Calibration:
     urban: float
     social: float
     intent: float
-    domain: tuple[float, float, float]
+    domain: tuple[float, float, float, float]
     urban_top: tuple[float, float] = (1.0, 0.0)
     social_top: tuple[float, float] = (1.0, 0.0)
     disposition_bias: tuple[float, ...] = (0.0, 0.0, 0.0)
@@ -94,9 +96,9 @@ class Model:
     calibration: Calibration
     auto_threshold: float | None
     """P(category) from which a decision may be ``auto``; None: this model was never sure enough on unseen rows."""
-    emergency: tuple[float, float] | None = None
-    """What the patterns' alarm adds to the score of "somebody must be called", and the sum from which somebody must;
-    None: the patterns alone decide.
+    emergency: tuple[float, ...] | None = None
+    """What the score of "somebody must be called" and each of ``emergency.SIGNS`` weigh, and last the sum from which
+    somebody must; None: the patterns alone decide.
     """
     places: PlaceReader | None = None
     """Reads the place out of a text; None: the patterns of ``extract`` alone."""
@@ -140,7 +142,7 @@ class Model:
         calibration = self.calibration
         disposition = softmax(self.weighed(scores, calibration))
         intent = softmax(scores.intent * calibration.intent)
-        logit = float(np.dot(calibration.domain, domain_evidence(scores, calibration)))
+        logit = float(np.dot(calibration.domain, domain_evidence(scores)))
         if urban_prior is not None:
             logit += math.log(urban_prior / (1 - urban_prior)) - math.log(self.urban_prior / (1 - self.urban_prior))
         urban = 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, logit))))
@@ -167,17 +169,18 @@ class Model:
             scores.disposition * calibration.disposition + np.array(calibration.disposition_bias), np.float32
         )
 
-    def alarmed(self, alarm: float, services: Floats, by_pattern: tuple[str, ...]) -> tuple[str, ...]:
-        """Who must be called, in ascending order: scores and patterns weighed together.
+    def alarmed(self, alarm: float, services: Floats, cleaned: Traced) -> tuple[str, ...]:
+        """Who must be called, in ascending order: scores and the signs in the text weighed together.
 
         The services are those the patterns name, else the one that scores best.
         """
         if self.emergency is None:
-            return by_pattern
-        bonus, limit = self.emergency
-        if alarm + (bonus if by_pattern else 0.0) < limit:
+            return emergency.services(cleaned)
+        own, *weights, limit = self.emergency
+        total = own * alarm + sum(w * x for w, x in zip(weights, emergency.signs(cleaned), strict=True))
+        if total < limit:
             return ()
-        return by_pattern or (SERVICES[int(np.argmax(services))],)
+        return emergency.named(cleaned) or (SERVICES[int(np.argmax(services))],)
 
     def evidence(self, vector: Vector, category: Category, *, most: int = 4) -> tuple[Span, ...]:
         """The pieces of the text that spoke for ``category`` against the others of its domain, as code points.
@@ -252,10 +255,16 @@ def log_odds(p: float) -> float:
     return math.log(p / (1 - p))
 
 
-def domain_evidence(scores: Scores, calibration: Calibration) -> NDArray[np.float64]:
-    """What the domain is decided by: its own score, and how much better the urban categories fit than the social."""
-    urban, social = scores.urban * calibration.urban, scores.social * calibration.social
-    return np.array([scores.domain, _log_sum(urban) - _log_sum(social), 1.0])
+EVIDENCE_FACTOR = 10.0
+"""How sharply the sum over a domain's categories prefers the better ones."""
+
+
+def domain_evidence(scores: Scores) -> NDArray[np.float64]:
+    """What the domain is decided by: its own score, how much better the urban categories fit than the social ones on
+    the whole, how much better the best of them, and 1.
+    """
+    whole = _log_sum(scores.urban * EVIDENCE_FACTOR) - _log_sum(scores.social * EVIDENCE_FACTOR)
+    return np.array([scores.domain, whole, float(scores.urban.max()) - float(scores.social.max()), 1.0])
 
 
 def _log_sum(values: Floats) -> float:

@@ -24,8 +24,10 @@ LOW_MEAN, LOW_WORD = 0.75, 0.5
 """Recognition confidence: an average below the first, or a word of the evidence below the second, is low. Chosen from
 how Vosk's confidences spread, not yet from outcomes.
 """
-SECOND_SURE = 0.5
-"""A second matter stands on its own when its own words give a category at least this probability."""
+SECOND_SAID, SECOND_SURE = 0.2, 0.6
+"""A second matter stands on its own when the words on either side give categories of at least this probability: the
+first where the caller says that something else follows, the second where only a clause ends.
+"""
 SHORT = 4
 """Fewer Chinese characters than this say too little to act on unasked."""
 
@@ -93,8 +95,9 @@ class Router:
         walk = self._crosswalk(standard)
         cleaned = clean(text)
         prediction, secondary = self._matters(text, cleaned)
-        by_pattern = emergency.services(cleaned)
-        called = self.model.alarmed(prediction.alarm, prediction.services, by_pattern)
+        called = self.model.alarmed(prediction.alarm, prediction.services, cleaned)
+        if called and emergency.despair(cleaned):
+            called += (emergency.CARE_LINE,)
         disposition = self._disposition(cleaned, prediction, bool(called))
         reasons: list[str] = []
         ranked = self._ranked(prediction) if disposition != "none" else []
@@ -155,6 +158,7 @@ class Router:
             alternatives=tuple(Alternative(walk.get(c, c), p) for c, p in ranked[1:]),
             reasons=tuple(reasons),
             emergency=called,
+            utilities=emergency.utilities(cleaned) if called else (),
             intent=self._intent(cleaned, prediction, disposition),
             address=place.text if place else None,
             accused=accused.text if accused else None,
@@ -194,22 +198,30 @@ class Router:
         return [(categories[i], float(p[i])) for i in ranked]
 
     def _matters(self, text: str, cleaned: Traced) -> tuple[Prediction, Secondary | None]:
-        """What the text is about; where the caller turns to a second matter that stands on its own, the first without
-        it."""
+        """What the text is about; where a second matter stands on its own, the first without it.
+
+        The text is parted at every place where a caller may turn to something else. A parting counts when either side
+        gives a category of its own by itself, and the surest such parting wins; where the caller says that they turn
+        (还有一个事), less is needed than where only a clause ends.
+        """
         whole = self.model.predict(text, urban_prior=self._urban_prior)
-        second = extract.second_matter(cleaned)
-        if second is None:
-            return whole, None
-        before = self.model.predict(text[: second.start], urban_prior=self._urban_prior)
-        after = self.model.predict(second.text, urban_prior=self._urban_prior)
-        (first, _), (category, probability) = self._ranked(before)[0], self._ranked(after)[0]
-        if (
-            category == first
-            or probability < SECOND_SURE
-            or max(after.disposition["none"], before.disposition["none"]) > 0.5
-        ):
-            return whole, None
-        return before, Secondary(category.domain, category, probability, (second.start, second.end))
+        best: tuple[float, Prediction, Secondary] | None = None
+        for turn in extract.turns(cleaned):
+            before = self.model.predict(text[: turn.before], urban_prior=self._urban_prior)
+            after = self.model.predict(turn.rest.text, urban_prior=self._urban_prior)
+            (first, sure), (category, probability) = self._ranked(before)[0], self._ranked(after)[0]
+            least = SECOND_SAID if turn.said else SECOND_SURE
+            if (
+                (category == first)
+                or (not turn.said and category.major == first.major)
+                or min(sure, probability) < least
+                or max(after.disposition["none"], before.disposition["none"]) > 0.5
+            ):
+                continue
+            if best is None or sure * probability > best[0]:
+                span = (turn.rest.start, turn.rest.end)
+                best = (sure * probability, before, Secondary(category.domain, category, probability, span))
+        return (best[1], best[2]) if best else (whole, None)
 
     def _intent(self, cleaned: Traced, prediction: Prediction, disposition: Disposition) -> str | None:
         for intent, pattern in _SAID_INTENTS:

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
+from sklearn.linear_model import SGDClassifier
 from sklearn.model_selection import GroupKFold
 
-from classifier import corpus, taxonomy
+from classifier import card, corpus, taxonomy
 from classifier.calibration import alarm_rule, alarms, auto_threshold, calibrate
 from classifier.corpus import CorpusError, Row
 from classifier.emergency import SERVICES
@@ -42,6 +43,10 @@ WORDS_WEIGHT = 0.5
 """Weight of a taxonomy word against a corpus row; heavier ones cost held-out categories once each had twelve rows."""
 PENALTY = 0.8
 """Ridge penalty of a whole row. Between 0.6 and 1.2 held-out figures are alike; below, top-3 falls."""
+SECOND_SHARE, ALPHA, EPOCHS = 0.06, 2e-5, 6
+"""How much of a category's score is logistic regression (SGD) beside the ridge's, its penalty and passes. Held out, the
+two together were right 0.7 points more often than ridge alone, 2 points in the first three, 0.6 in the domain.
+"""
 MIN_ROWS, MIN_CATEGORIES = 800, 40
 
 Progress = Callable[[str], None]
@@ -128,18 +133,23 @@ def train(
     frame = _frame(_fit(rows, labels, standard), labels)
     reader, place_figures = _places(rows, fold_of)
     tell("all rows")
+    rules: list[tuple[float, ...] | None] = [None] * len(rows)
     judged: list[Judged] = []
     judged_noisy: list[Judged] = []
     for number in range(FOLDS):
         others = [i for i in range(len(rows)) if fold_of[i] != number]
         own = [i for i in range(len(rows)) if fold_of[i] == number]
         calibration = calibrate([rows[i] for i in others], [heard[i] for i in others], frame)
+        rule = alarm_rule([rows[i] for i in others], [heard[i] for i in others])
+        for i in own:
+            rules[i] = rule
         judged += _judge([rows[i] for i in own], [heard[i] for i in own], frame, calibration)
         judged_noisy += _judge([rows[i] for i in own], [noisy[i] for i in own], frame, calibration)
     alarm = alarm_rule(rows, heard)
     measured: dict[str, Any] = {"clean": figures(judged), f"misheard_{MISHEARD:.0%}": figures(judged_noisy)}
+    measured["clean"] |= card.pictured(judged)
     measured["clean"]["place"] = place_figures
-    measured["clean"]["emergency"] = alarms(rows, heard, alarm)
+    measured["clean"]["emergency"] = alarms(rows, heard, rules)
     calibration = calibrate(rows, heard, frame)
     model = replace(
         frame, calibration=calibration, auto_threshold=auto_threshold(judged), emergency=alarm, places=reader
@@ -163,7 +173,8 @@ def _balanced(rows: Sequence[Row]) -> None:
 def _fit(rows: Sequence[Row], labels: _Labels, standard: str, seed: int = SEED) -> _Heads:
     """Fit all heads at once on ``rows``, each blended with a changed copy of itself, and the taxonomy's words.
 
-    Ridge regression in its dual form: one factorisation of the rows' likeness serves every column of every head.
+    Ridge regression in its dual form: one factorisation of the rows' likeness serves every column of every head. The
+    categories' scores are mixed with those of a second learner, whose errors are others.
     """
     random = Random(seed)  # noqa: S311 - reproducible, not secret
     noise = Noise(row.text for row in rows)
@@ -198,7 +209,16 @@ def _fit(rows: Sequence[Row], labels: _Labels, standard: str, seed: int = SEED) 
         ]
     ).astype(np.float32)
     weights = _ridge(x, y, weight)
-    return _Heads(space, weights, np.zeros(y.shape[1]))
+    bias = np.zeros(y.shape[1])
+    own = np.array([i for i, category in enumerate(categories) if category is not None])
+    index = {category: i for i, category in enumerate(labels.categories)}
+    second = SGDClassifier(
+        loss="log_loss", alpha=ALPHA, max_iter=EPOCHS, tol=None, average=True, random_state=seed, n_jobs=2
+    ).fit(x[own], [index[categories[i]] for i in own], sample_weight=weight[own])
+    columns = second.classes_ + len(corpus.DISPOSITIONS) + 1
+    weights[:, columns] += (SECOND_SHARE * second.coef_.T).astype(np.float32)
+    bias[columns] += SECOND_SHARE * second.intercept_
+    return _Heads(space, weights, bias)
 
 
 def _changed(row: Row, places: Sequence[str], noise: Noise, random: Random) -> str:
@@ -248,7 +268,7 @@ def _matrix(space: Space, texts: Sequence[str]) -> sparse.csr_matrix:
     )
 
 
-_NEUTRAL = Calibration(1.0, 1.0, 1.0, 1.0, (1.0, 0.0, 0.0))
+_NEUTRAL = Calibration(1.0, 1.0, 1.0, 1.0, (1.0, 0.0, 0.0, 0.0))
 
 
 def _frame(heads: _Heads, labels: _Labels) -> Model:
