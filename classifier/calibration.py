@@ -90,7 +90,13 @@ def calibrate(rows: Sequence[Row], scores: Sequence[Scores], model: Model) -> Ca
         line = LogisticRegression(C=10.0).fit(np.array(sure), np.array(right))
         return float(line.coef_[0][0]), float(line.intercept_[0])
 
-    return replace(made, disposition_bias=biases, domain=domain, urban_top=top("urban", made.urban), social_top=top("social", made.social))
+    return replace(
+        made,
+        disposition_bias=biases,
+        domain=domain,
+        urban_top=top("urban", made.urban),
+        social_top=top("social", made.social),
+    )
 
 
 def _disposition(rows: Sequence[Row], scores: Sequence[Scores]) -> tuple[float, tuple[float, ...]]:

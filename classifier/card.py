@@ -199,9 +199,7 @@ def _risk(steps: Sequence[Sequence[float]], threshold: float | None) -> str:
     body.append(
         f'<line x1="{left}" y1="{level:.1f}" x2="{width - 20}" y2="{level:.1f}" stroke="#c33" stroke-dasharray="5 4"/>'
     )
-    body.append(
-        f'<text x="{width - 24}" y="{level - 5:.1f}" font-size="11" fill="#c33" text-anchor="end">错 2%</text>'
-    )
+    body.append(f'<text x="{width - 24}" y="{level - 5:.1f}" font-size="11" fill="#c33" text-anchor="end">错 2%</text>')
     if threshold is not None:
         share = max((step[1] for step in steps if step[0] >= threshold), default=0.0)
         x = at(share, 0)[0]

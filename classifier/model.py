@@ -309,7 +309,9 @@ def load(folder: Path) -> Model:
                 f"{folder / PLAN_FILE}: format {plan.get('format')!r}, this program reads {FORMAT}: train again"
             )
         with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as arrays:
-            space = Space(_terms(arrays["words"]), _terms(arrays["characters"]), _terms(arrays["sounds"]), arrays["idf"])
+            space = Space(
+                _terms(arrays["words"]), _terms(arrays["characters"]), _terms(arrays["sounds"]), arrays["idf"]
+            )
             weights, scales, bias = arrays["weights"], arrays["scales"], arrays["bias"]
             places = PlaceReader(arrays["places"], arrays["place_moves"]) if "places" in arrays else None
         calibration = dict(plan["calibration"])

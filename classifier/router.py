@@ -24,7 +24,7 @@ LOW_MEAN, LOW_WORD = 0.75, 0.5
 """Recognition confidence: an average below the first, or a word of the evidence below the second, is low. Chosen from
 how Vosk's confidences spread, not yet from outcomes.
 """
-SECOND_SAID, SECOND_SURE = 0.2, 0.6
+SECOND_SAID, SECOND_SURE = 0.2, 0.45
 """A second matter stands on its own when the words on either side give categories of at least this probability: the
 first where the caller says that something else follows, the second where only a clause ends.
 """

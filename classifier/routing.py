@@ -85,7 +85,9 @@ class Routing:
             "alternatives": [alternative.to_json() for alternative in self.alternatives],
             "decision": self.decision,
             "reasons": list(self.reasons),
-            "emergency": {"services": list(self.emergency), "utilities": list(self.utilities)} if self.emergency else None,
+            "emergency": {"services": list(self.emergency), "utilities": list(self.utilities)}
+            if self.emergency
+            else None,
             "intent": self.intent,
             "address": self.address,
             "accused": self.accused,

@@ -61,7 +61,9 @@ def _uniform(character: str) -> str:
 def _simplified() -> dict[str, str]:
     """What traditional characters are written as here; one for one, so that no position moves."""
     lines = [line for line in _TRADITIONAL.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    return {a: b for above, below in zip(lines[::2], lines[1::2], strict=True) for a, b in zip(above, below, strict=True)}
+    return {
+        a: b for above, below in zip(lines[::2], lines[1::2], strict=True) for a, b in zip(above, below, strict=True)
+    }
 
 
 def clean(text: str) -> Traced:

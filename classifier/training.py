@@ -95,6 +95,7 @@ def check(rows: Sequence[Row]) -> None:
         f"{row.id}: column address: {row.address!r} is not in the text" for row in rows if row.address not in row.text
     ]
     faults += corpus.near_duplicates(rows)
+    faults += corpus.templates(rows)
     if faults:
         raise CorpusError("\n".join(faults[:20]))
 
@@ -107,26 +108,21 @@ def train(
     Raises CorpusError where a fold would lack a whole domain or disposition.
     """
     tell = progress or (lambda step: None)
-    labels = _Labels(
-        tuple(entry.category for entry in taxonomy.load(standard).entries),
-        tuple(entry.category for entry in taxonomy.load(taxonomy.SOCIAL).entries),
-        tuple(sorted({row.intent for row in rows if row.intent})) or ("投诉",),
-    )
+    labels = _labels(rows, standard)
     _balanced(rows)
-    folds = list(
-        GroupKFold(FOLDS, shuffle=True, random_state=SEED).split(rows, groups=corpus.groups([row.text for row in rows]))
-    )
+    folds = _parted(rows)
     unseen: list[Scores | None] = [None] * len(rows)
     misheard: list[Scores | None] = [None] * len(rows)
     noise, random = Noise(row.text for row in rows), Random(SEED)  # noqa: S311 - reproducible, not secret
     fold_of = np.zeros(len(rows), int)
+    shares: list[dict[str, float]] = []
     for number, (train_index, test_index) in enumerate(folds):
-        heads = _fit([rows[i] for i in train_index], labels, standard)
-        frame = _frame(heads, labels)
+        frame = _frame(_fit([rows[i] for i in train_index], labels, standard), labels)
         for i in test_index:
             fold_of[i] = number
             unseen[i] = frame.scores(frame.space.vector(rows[i].text))
             misheard[i] = frame.scores(frame.space.vector(noise.replace(rows[i].text, MISHEARD, random)))
+        shares.append(_raw([rows[i] for i in test_index], [unseen[i] for i in test_index], labels))
         tell(f"fold {number + 1} of {FOLDS}")
     heard = [scores for scores in unseen if scores is not None]
     noisy = [scores for scores in misheard if scores is not None]
@@ -148,6 +144,7 @@ def train(
     alarm = alarm_rule(rows, heard)
     measured: dict[str, Any] = {"clean": figures(judged), f"misheard_{MISHEARD:.0%}": figures(judged_noisy)}
     measured["clean"] |= card.pictured(judged)
+    measured["clean"]["folds"] = shares
     measured["clean"]["place"] = place_figures
     measured["clean"]["emergency"] = alarms(rows, heard, rules)
     calibration = calibrate(rows, heard, frame)
@@ -156,6 +153,47 @@ def train(
     )
     tell("calibration")
     return Trained(model, _counts(rows, labels, len(model.space)), measured)
+
+
+def fold_shares(rows: Sequence[Row], number: int, *, standard: str = taxonomy.DEFAULT_STANDARD) -> dict[str, float]:
+    """One fold of ``train`` alone, for whoever doubts a card: what its ``folds`` hold at ``number`` (from 0)."""
+    labels = _labels(rows, standard)
+    train_index, test_index = _parted(rows)[number]
+    frame = _frame(_fit([rows[i] for i in train_index], labels, standard), labels)
+    own = [rows[i] for i in test_index]
+    return _raw(own, [frame.scores(frame.space.vector(row.text)) for row in own], labels)
+
+
+def _labels(rows: Sequence[Row], standard: str) -> _Labels:
+    return _Labels(
+        tuple(entry.category for entry in taxonomy.load(standard).entries),
+        tuple(entry.category for entry in taxonomy.load(taxonomy.SOCIAL).entries),
+        tuple(sorted({row.intent for row in rows if row.intent})) or ("投诉",),
+    )
+
+
+def _parted(rows: Sequence[Row]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """The folds: (indices to train on, indices held back), alike rows on one side."""
+    alike = corpus.groups([row.text for row in rows])
+    return list(GroupKFold(FOLDS, shuffle=True, random_state=SEED).split(rows, groups=alike))
+
+
+def _raw(rows: Sequence[Row], scores: Sequence[Scores | None], labels: _Labels) -> dict[str, float]:
+    """Shares of rows right by raw scores, before any calibration: the domain by its own score, the category among those
+    of its domain.
+    """
+    domain, category = [], []
+    for row, score in zip(rows, scores, strict=True):
+        if score is None or not row.domain:
+            continue
+        domain.append((score.domain > 0) == (row.domain == "urban"))
+        if row.category:
+            values, known = (score.urban, labels.urban) if row.domain == "urban" else (score.social, labels.social)
+            category.append(known[int(np.argmax(values))] == row.category)
+    return {
+        "domain": round(sum(domain) / max(1, len(domain)), 4),
+        "category_in_domain": round(sum(category) / max(1, len(category)), 4),
+    }
 
 
 def _balanced(rows: Sequence[Row]) -> None:
