@@ -70,13 +70,14 @@ def _readme(name: str, card: Mapping[str, Any]) -> str:
     lines = [
         f"# 分派模型 {name}",
         "",
-        f"训练日期 {card.get('date', '')}，代码版本 {str(card.get('commit', ''))[:10]}。分类标准：{card.get('standard', '')} 与社会治理目录。",
+        f"训练日期 {card.get('date', '')}，代码版本 {str(card.get('commit', ''))[:10]}。"
+        f"分类标准：{card.get('standard', '')} 与社会治理目录。",
         "",
         "## 它从什么学来",
         "",
-        f"{counts['rows']} 条自编口语语料：城管 {counts['urban']} 条，社管 {counts['social']} 条，纯咨询 {counts['questions']} 条，"
-        f"非诉求 {counts['none']} 条，紧急 {counts['emergencies']} 条；覆盖 {counts['categories_with_rows']} 个小类。"
-        f"本市追加 {counts.get('added_rows', 0)} 条。",
+        f"{counts['rows']} 条自编口语语料：城管 {counts['urban']} 条，社管 {counts['social']} 条，"
+        f"纯咨询 {counts['questions']} 条，非诉求 {counts['none']} 条，紧急 {counts['emergencies']} 条；"
+        f"覆盖 {counts['categories_with_rows']} 个小类。本市追加 {counts.get('added_rows', 0)} 条。",
         "",
         "## 它有多准",
         "",
@@ -98,8 +99,9 @@ def _readme(name: str, card: Mapping[str, Any]) -> str:
     if "emergency" in clean:
         urgent = clean["emergency"]
         low, high = urgent["interval"]
+        found = f"{urgent['found']['together']} / {urgent['emergencies']}"
         lines += [
-            f"| 紧急来电被认出 | {urgent['found']['together']} / {urgent['emergencies']}（95% 区间 {low:.1%}–{high:.1%}） |",
+            f"| 紧急来电被认出 | {found}（95% 区间 {low:.1%}–{high:.1%}） |",
             f"| 每千条普通来电误报紧急 | {urgent['false_alarms_per_1000']} 条 |",
         ]
     lines += ["", "**紧急判断会漏。坐席听到险情时，不要等系统提示。**", "", "## 自动与人工", ""]
@@ -108,7 +110,8 @@ def _readme(name: str, card: Mapping[str, Any]) -> str:
     else:
         share = max((step[1] for step in clean["risk"] if step[0] >= threshold), default=0.0)
         lines.append(
-            f"小类把握不低于 {threshold:.3f} 时预填（没见过的语料中约 {share:.1%} 达到，其中错的不超过 2%）；其余由坐席确认。"
+            f"小类把握不低于 {threshold:.3f} 时预填（没见过的语料中约 {share:.1%} 达到，其中错的不超过 2%）；"
+            "其余由坐席确认。"
             "有险情、要求保密、反映干部、涉未成年人、暴力、自伤、没说地点、一次说两件事、听得不清的，一律由坐席确认。"
         )
     lines += [
@@ -138,7 +141,8 @@ def _readme(name: str, card: Mapping[str, Any]) -> str:
 def _svg(width: int, height: int, body: list[str]) -> str:
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" {_FONT}>',
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+            f'viewBox="0 0 {width} {height}" {_FONT}>',
             f'<rect width="{width}" height="{height}" fill="#fff"/>',
             *body,
             "</svg>\n",
@@ -156,7 +160,8 @@ def _confusion(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
         )
         x = left + i * size + size * 0.62
         body.append(
-            f'<text x="{x:.0f}" y="{top - 8}" font-size="12" transform="rotate(-60 {x:.0f} {top - 8})">{escape(name)}</text>'
+            f'<text x="{x:.0f}" y="{top - 8}" font-size="12" transform="rotate(-60 {x:.0f} {top - 8})">'
+            f"{escape(name)}</text>"
         )
         total = sum(row) or 1
         for j, n in enumerate(row):
@@ -171,8 +176,9 @@ def _confusion(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
                 f"<title>{escape(name)} → {escape(names[j])}：{n}</title></rect>"
             )
             if n:
+                middle = left + j * size + size / 2
                 body.append(
-                    f'<text x="{left + j * size + size / 2:.0f}" y="{y + size * 0.64:.0f}" font-size="9" text-anchor="middle">{n}</text>'
+                    f'<text x="{middle:.0f}" y="{y + size * 0.64:.0f}" font-size="9" text-anchor="middle">{n}</text>'
                 )
     return _svg(left + size * len(names) + 90, top + size * len(names) + 12, body)
 
@@ -205,8 +211,10 @@ def _risk(steps: Sequence[Sequence[float]], threshold: float | None) -> str:
         x = at(share, 0)[0]
         body.append(f'<line x1="{x:.1f}" y1="20" x2="{x:.1f}" y2="{height - bottom}" stroke="#2a8a4a"/>')
         body.append(f'<text x="{x + 5:.1f}" y="34" font-size="11" fill="#2a8a4a">现在的门槛：{share:.1%} 自动</text>')
+    across, down = round(left + inner_w / 2), round(20 + inner_h / 2)
+    middle = 'font-size="12" text-anchor="middle"'
     body += [
-        f'<text x="{left + inner_w / 2:.0f}" y="{height - 10}" font-size="12" text-anchor="middle">自动预填的来电比例</text>',
-        f'<text x="16" y="{20 + inner_h / 2:.0f}" font-size="12" text-anchor="middle" transform="rotate(-90 16 {20 + inner_h / 2:.0f})">其中小类错的比例</text>',
+        f'<text x="{across}" y="{height - 10}" {middle}>自动预填的来电比例</text>',
+        f'<text x="16" y="{down}" {middle} transform="rotate(-90 16 {down})">其中小类错的比例</text>',
     ]
     return _svg(width, height, body)

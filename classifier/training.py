@@ -2,7 +2,8 @@
 
 Rows more alike than ``corpus.ALIKE`` never straddle a fold. Each row is blended with a copy whose place is gone or
 moved, cut short and misheard, and each category is also trained on the plain words the taxonomy has for it, so that a
-category nobody has spoken of yet can be answered too. Everything is drawn from one seed: the same rows give the same model, byte by byte.
+category nobody has spoken of yet can be answered too. Everything is drawn from one seed: the same rows give the same
+model, byte by byte.
 """
 
 import re
@@ -79,7 +80,7 @@ class _Heads:
     """The fitted weights of all heads, one column an output, on one space."""
 
     space: Space
-    weights: NDArray[np.float64]
+    weights: NDArray[np.float32]
     bias: NDArray[np.float64]
 
 
@@ -262,7 +263,8 @@ def _fit(rows: Sequence[Row], labels: _Labels, standard: str, seed: int = SEED) 
 def _changed(row: Row, places: Sequence[str], noise: Noise, random: Random) -> str:
     """A copy of the row's text as it might have come: its place gone, moved or another, cut short, misheard.
 
-    Nine of ten urban callers of the corpus say a place, four of ten social ones: without this, a place would mean urban.
+    Two of three urban callers of the corpus say a place, two of five social ones: without this, a place would mean
+    urban.
     """
     text = row.text
     if row.address:

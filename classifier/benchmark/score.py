@@ -4,11 +4,11 @@
     python score.py ANSWERS.jsonl [--json]
 
 One JSON object a line, with ``id`` of texts.tsv, ``noise`` (0, 10, 20 or 30; default 0: which form of the text was
-answered), and whatever the answerer gives of: ``domain`` (urban, social), ``domain_probability``, ``category`` (an object
-with major and minor), ``probability``, ``alternatives`` (objects with ``category``, next best first), ``disposition``,
-``emergency`` (null or anything true), ``secondary`` (null or an object with ``category``), ``decision``. What no answer
-of a form gives is not scored; a text of a form that has no answer counts as wrong. Every share comes with its 95 %
-interval (Wilson), n beside it.
+answered), and whatever the answerer gives of: ``domain`` (urban, social), ``domain_probability``, ``category`` (an
+object with major and minor), ``probability``, ``alternatives`` (objects with ``category``, next best first),
+``disposition``, ``emergency`` (null or anything true), ``secondary`` (null or an object with ``category``),
+``decision``. What no answer of a form gives is not scored; a text of a form that has no answer counts as wrong. Every
+share comes with its 95 % interval (Wilson), n beside it.
 """
 
 import argparse
@@ -116,7 +116,7 @@ def _right(row: Cells, category: Any, *, strictly: bool = False) -> bool:
         return False
     said = f"{category.get('major')}/{category.get('minor')}"
     if said == f"{row['major']}/{row['minor']}":
-        return category.get("kind", row["kind"]) == row["kind"]
+        return bool(category.get("kind", row["kind"]) == row["kind"])
     return not strictly and said in row["acceptable"].split(";")
 
 
@@ -191,7 +191,7 @@ def main() -> int:
         sys.stderr.write(f"{fault}\n")
         return 2
     results = {noise: score(given) for noise, given in sorted(forms.items())}
-    print(json.dumps(results, ensure_ascii=False) if chosen.json else show(results))
+    sys.stdout.write((json.dumps(results, ensure_ascii=False) if chosen.json else show(results)) + "\n")
     return 0
 
 
