@@ -45,8 +45,8 @@ _SECOND = re.compile(
 _CLAUSE = re.compile(r"[。！？!?;；]|[,，]")
 _LEAST = 6
 """Characters that a matter needs on its own."""
-_MOST_TURNS = 3
-"""Partings tried in one text: each costs two predictions, and a caller who turns more often tells one story."""
+_MOST_TURNS = 4
+"""Partings told of in one text: each costs two predictions, and a caller who turns more often tells one story."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from classifier import emergency, extract, taxonomy
+from classifier.gazetteer import Gazetteer
 from classifier.model import Model, ModelError, Prediction
 from classifier.registry import CARD_FILE, Registry
 from classifier.routing import Alternative, Category, Decision, Disposition, Domain, Routing, Secondary
@@ -28,6 +29,10 @@ SECOND_SAID, SECOND_SURE = 0.2, 0.45
 """A second matter stands on its own when the words on either side give categories of at least this probability: the
 first where the caller says that something else follows, the second where only a clause ends.
 """
+SETTLED = 0.6
+"""A text whose own best category is this probable is not parted at mere ends of clauses."""
+TURNED_CHARACTERS = 240
+"""Characters that may be read again to part a text; at least one parting is tried."""
 SHORT = 4
 """Fewer Chinese characters than this say too little to act on unasked."""
 
@@ -47,19 +52,29 @@ _OFFICIAL_MINORS = frozenset({"干部作风问题", "失职渎职线索", "办�
 class Router:
     """A loaded model with the taxonomies it answers in. Holds nothing that changes: share one among threads."""
 
-    def __init__(self, version: str, model: Model, *, urban_prior: float | None = None) -> None:
+    def __init__(
+        self, version: str, model: Model, *, urban_prior: float | None = None, gazetteer: Gazetteer | None = None
+    ) -> None:
         if urban_prior is not None and not 0 < urban_prior < 1:
             raise ValueError(f"urban_prior {urban_prior} must lie between 0 and 1")
         self.version = version
         self.model = model
         self._urban_prior = urban_prior
+        self._gazetteer = gazetteer
         self._standard = model.urban[0].standard if model.urban else taxonomy.DEFAULT_STANDARD
 
     @classmethod
-    def load(cls, path: str | Path | None = None, *, urban_prior: float | None = None) -> "Router":
+    def load(
+        cls,
+        path: str | Path | None = None,
+        *,
+        urban_prior: float | None = None,
+        gazetteer: Gazetteer | None = None,
+    ) -> "Router":
         """The promoted version, a version by name, or the version in a folder.
 
-        ``urban_prior`` is the share of urban matters among a city's calls; None: as trained, neither favoured. Raises
+        ``urban_prior`` is the share of urban matters among a city's calls; None: as trained, neither favoured.
+        ``gazetteer``: the city's names of places; None: the learned reader and the patterns alone. Raises
         ModelError where the version is missing, or its files are not those of its card.
         """
         if isinstance(path, Path) or (isinstance(path, str) and ("/" in path or "\\" in path)):
@@ -72,7 +87,7 @@ class Router:
                 raise ModelError(f"no router model at {folder}: name a version's folder or the folder of all")
         else:
             version, model = Registry().load(path or None)
-        router = cls(version, model, urban_prior=urban_prior)
+        router = cls(version, model, urban_prior=urban_prior, gazetteer=gazetteer)
         router._warm()
         return router
 
@@ -107,6 +122,13 @@ class Router:
             extract.accused(cleaned),
             extract.secrecy(cleaned),
         )
+        area = None
+        if self._gazetteer is not None and (known := self._gazetteer.find(cleaned)) is not None:
+            name, start, end = known
+            area = self._gazetteer.areas[name]
+            if place is None or place.vague:
+                first, last = cleaned.span(start, end)
+                place = extract.Place(name, first, last, vague=False)
         if disposition != "case":
             secondary = None
         evidence = self.model.evidence(prediction.vector, category) if category else ()
@@ -161,6 +183,7 @@ class Router:
             utilities=emergency.utilities(cleaned) if called else (),
             intent=self._intent(cleaned, prediction, disposition),
             address=place.text if place else None,
+            area=area,
             accused=accused.text if accused else None,
             secrecy=secret,
             secondary=secondary,
@@ -206,7 +229,9 @@ class Router:
         """
         whole = self.model.predict(text, urban_prior=self._urban_prior)
         best: tuple[float, Prediction, Secondary] | None = None
-        for turn in extract.turns(cleaned):
+        settled = self._ranked(whole)[0][1] >= SETTLED
+        tries = max(1, TURNED_CHARACTERS // max(1, len(cleaned.text)))
+        for turn in [turn for turn in extract.turns(cleaned) if turn.said or not settled][:tries]:
             before = self.model.predict(text[: turn.before], urban_prior=self._urban_prior)
             after = self.model.predict(turn.rest.text, urban_prior=self._urban_prior)
             (first, sure), (category, probability) = self._ranked(before)[0], self._ranked(after)[0]

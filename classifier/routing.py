@@ -68,6 +68,8 @@ class Routing:
     """Whose crews are wanted beside them: gas, power, water, heating."""
     intent: str | None = None
     address: str | None = None
+    area: str | None = None
+    """Code of the area the place lies in, where a gazetteer knows it."""
     accused: str | None = None
     secrecy: bool = False
     secondary: Secondary | None = None
@@ -90,6 +92,7 @@ class Routing:
             else None,
             "intent": self.intent,
             "address": self.address,
+            "area": self.area,
             "accused": self.accused,
             "secrecy": self.secrecy,
             "secondary": self.secondary.to_json() if self.secondary else None,

@@ -314,3 +314,19 @@ def test_the_shipped_card_says_what_the_shipped_model_is() -> None:
     assert card["counts"]["terms"] == len(model.space)
     assert card["auto_threshold"] == model.auto_threshold
     assert card["figures"]["clean"]["domain"]["accuracy"] > 0.85
+
+
+def test_a_gazetteer_gives_the_area_also_of_a_misheard_name() -> None:
+    from classifier.gazetteer import Gazetteer
+
+    known = Gazetteer({"柳泉路": "370301", "柳泉路小学": "370302", "南湖": None, "泉": "1"})
+    router = Router("x", ROUTER.model, gazetteer=known)
+    assert router.route("柳泉路小学门口路灯不亮").area == "370302"
+    assert router.route("刘全路上路灯不亮").area == "370301"
+    assert router.route("南湖边上路灯不亮").area is None
+    assert router.route("难胡说八道").area is None
+    assert router.route("泉").area is None
+    answer = router.route("路灯不亮刘泉路").to_json()
+    VALIDATOR.validate(answer)
+    assert answer["address"] is not None
+    assert ROUTER.route("柳泉路上路灯不亮").area is None
