@@ -46,8 +46,8 @@ def test_the_benchmark_is_not_in_the_corpus(rows: list[Row]) -> None:
 
 
 def test_a_template_is_refused() -> None:
-    roads = ["柳泉路", "杏林街", "梧桐巷", "南湖大街", "松涛街", "文汇路"]
-    rows = [made(i, f"{road}上面那个垃圾桶又满出来没有人管") for i, road in enumerate(roads)]
+    fruits = ["苹果", "香蕉", "西瓜", "葡萄", "桃子", "橘子"]
+    rows = [made(i, f"路口卖{fruit}的三轮车把人行道占了没有人管") for i, fruit in enumerate(fruits)]
     (fault,) = corpus.templates(rows)
     assert "one template" in fault
     assert corpus.templates(rows[:5]) == []
