@@ -5,7 +5,7 @@ The patterns are data (emergency.tsv), one a line, so that a supervisor can read
 the model weighs with its own score (``signs``); ``unreal`` (万一) or a denial just
 before takes a match back, ``past`` (去年) too unless the text is urgent; ``over`` (灭了, 算不算工伤) anywhere says
 that nobody needs to come now. ``PERSON`` in a pattern stands for any word of the role ``person``. Tuned to miss
-little rather than to tire nobody; what they miss, and where they cry wolf on the corpus, ``scripts/bench/router
+little rather than to tire nobody; what they miss, and where they cry wolf on the corpus, ``scripts/bench/routing
 --emergencies`` lists.
 """
 
