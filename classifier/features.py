@@ -1,8 +1,9 @@
-"""What is counted in a text: words 1-2 and characters 1-4, weighed by TF-IDF, as plain arrays.
+"""What is counted in a text: words 1-2, characters 1-4 and sounds 2-3, weighed by TF-IDF, as plain arrays.
 
 Of the shapes tried on real messages, words 1-2 with characters 1-4 (sublinear counts) carried the most for a linear
-model. Words and characters are two spaces, each of a fixed length, so that neither drowns the other. The same code
-counts for training and for prediction; nothing of scikit-learn is needed to predict.
+model. Sounds are the characters' toneless pinyin with what telephone speech blurs made one (``noise``): a misheard word
+keeps its sounds where it loses its characters. Each is a space of a fixed length, so that none drowns the others. The
+same code counts for training and for prediction; nothing of scikit-learn is needed to predict.
 """
 
 import itertools
@@ -15,6 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier.sounds import symbol
 from classifier.text import Traced, clean, cut, fold
 
 Floats = NDArray[np.float32]
@@ -22,9 +24,11 @@ Ints = NDArray[np.int32]
 
 LONGEST = 4
 """Characters of the longest character n-gram."""
-WORD_SHARE = 0.6
-"""Length of the word space beside the characters' 1: with few rows, whole words are too rare to be leaned on as
-much.
+SOUND_LENGTHS = (2, 3)
+"""Syllables of the sound n-grams; one alone stands for too many words."""
+SHARES = (0.6, 1.0, 0.6)
+"""Lengths of the spaces of words, characters and sounds: with few rows, whole words are too rare to be leaned on as
+much, and sounds say again what characters have said.
 """
 WORD_PAIR = "\x1f"
 """Stands between the two words of a pair; ``clean`` never lets it through from a text."""
@@ -38,20 +42,22 @@ def _length(folded: str) -> str:
     return f"{WORD_PAIR}{sum(len(folded) > limit for limit in LENGTHS)}"
 
 
-def _terms(folded: str) -> tuple[list[str], list[str], list[str]]:
-    """The terms of the word space, those of the character space, and the bare words in their order."""
+def _terms(folded: str) -> tuple[list[str], list[str], list[str], list[str]]:
+    """The terms of the spaces of words, characters and sounds, and the bare words in their order."""
     plain = [word for word, _ in cut(folded)]
     cuts = list(plain)
     cuts += [a + WORD_PAIR + b for a, b in itertools.pairwise(cuts)]
     cuts.append(_length(folded))
     length = len(folded)
     grams = [folded[i : i + n] for n in range(1, LONGEST + 1) for i in range(length - n + 1)]
-    return cuts, grams, plain
+    heard = "".join(map(symbol, folded))
+    sounds = [heard[i : i + n] for n in SOUND_LENGTHS for i in range(length - n + 1)]
+    return cuts, grams, sounds, plain
 
 
 @dataclass(frozen=True)
 class Vector:
-    """One text as a sparse row: sorted indices, their weights, the folded text they were counted in, and its words."""
+    """One text as a sparse row: indices, their weights, the folded text they were counted in, and its words."""
 
     indices: Ints
     values: Floats
@@ -61,14 +67,15 @@ class Vector:
 
 @dataclass(frozen=True)
 class Space:
-    """The terms a model knows. Word terms have the indices 0 to len(words)-1, character terms follow."""
+    """The terms a model knows. Word terms have the indices 0 to len(words)-1, characters follow, then sounds."""
 
     words: tuple[str, ...]
     characters: tuple[str, ...]
+    sounds: tuple[str, ...]
     idf: Floats
 
     def __len__(self) -> int:
-        return len(self.words) + len(self.characters)
+        return len(self.words) + len(self.characters) + len(self.sounds)
 
     @cached_property
     def word_index(self) -> dict[str, int]:
@@ -80,22 +87,35 @@ class Space:
         """Index of each character term."""
         return {term: index for index, term in enumerate(self.characters, len(self.words))}
 
+    @cached_property
+    def sound_index(self) -> dict[str, int]:
+        """Index of each sound term."""
+        return {term: index for index, term in enumerate(self.sounds, len(self.words) + len(self.characters))}
+
     def vector(self, text: str) -> Vector:
         """Count ``text`` as it was said. Never fails; a text of which nothing is known gives an empty row."""
-        folded = fold(clean(text))
+        return self.counted(fold(clean(text)))
+
+    def counted(self, folded: Traced) -> Vector:
+        """Count a text that is folded already."""
         indices: list[int] = []
         values: list[float] = []
-        word_terms, character_terms, cuts = _terms(folded.text)
-        for terms, index, share in (
-            (word_terms, self.word_index, WORD_SHARE),
-            (character_terms, self.character_index, 1.0),
+        idf = self._idf
+        *spaces, cuts = _terms(folded.text)
+        for terms, index, share in zip(
+            spaces, (self.word_index, self.character_index, self.sound_index), SHARES, strict=True
         ):
-            counts = Counter(index[term] for term in terms if term in index)
-            found = sorted(counts)
-            weights = [(1.0 + math.log(counts[i])) * float(self._idf[i]) for i in found]
+            counts: dict[int, int] = {}
+            find = index.get
+            for term in terms:
+                found = find(term)
+                if found is not None:
+                    counts[found] = counts.get(found, 0) + 1
+            weights = [idf[i] * _SUBLINEAR[n] if n < 16 else idf[i] * (1.0 + math.log(n)) for i, n in counts.items()]
             norm = math.sqrt(sum(w * w for w in weights)) or 1.0
-            indices += found
-            values += [share * w / norm for w in weights]
+            scale = share / norm
+            indices += counts
+            values += [scale * w for w in weights]
         return Vector(np.array(indices, np.int32), np.array(values, np.float32), folded, tuple(cuts))
 
     @cached_property
@@ -117,29 +137,38 @@ class Space:
             for end in range(start + 1, min(start + LONGEST, len(text)) + 1):
                 if (found := find_gram(text[start:end])) is not None:
                     yield found, start, end
+        heard, find_sound = "".join(map(symbol, text)), self.sound_index.get
+        for length in SOUND_LENGTHS:
+            for start in range(len(text) - length + 1):
+                if (found := find_sound(heard[start : start + length])) is not None:
+                    yield found, start, start + length
+
+
+_SUBLINEAR = [0.0, *(1.0 + math.log(n) for n in range(1, 16))]
 
 
 def learn_space(
-    texts: Sequence[str], *, min_words: int = 2, min_characters: int = 2, extra: Iterable[str] = ()
+    texts: Sequence[str], *, min_words: int = 2, min_characters: int = 2, min_sounds: int = 3, extra: Iterable[str] = ()
 ) -> Space:
     """The space of the terms that stand in enough of ``texts``, or in any of ``extra``; idf smoothed as if one more
     text held every term.
     """
-    word_df: Counter[str] = Counter()
-    char_df: Counter[str] = Counter()
-    kept_words: set[str] = set()
-    kept_chars: set[str] = set()
+    seen: tuple[Counter[str], Counter[str], Counter[str]] = (Counter(), Counter(), Counter())
+    kept: tuple[set[str], set[str], set[str]] = (set(), set(), set())
     for text in texts:
-        cuts, grams, _ = _terms(fold(clean(text)).text)
-        word_df.update(set(cuts))
-        char_df.update(set(grams))
+        *spaces, _ = _terms(fold(clean(text)).text)
+        for counter, terms in zip(seen, spaces, strict=True):
+            counter.update(set(terms))
     for text in extra:
-        cuts, grams, _ = _terms(fold(clean(text)).text)
-        kept_words.update(word for word in cuts if WORD_PAIR not in word)
-        kept_chars.update(gram for gram in grams if len(gram) > 1)
-    word_terms = sorted({t for t, n in word_df.items() if n >= min_words} | kept_words)
-    char_terms = sorted({t for t, n in char_df.items() if n >= min_characters} | kept_chars)
+        *spaces, _ = _terms(fold(clean(text)).text)
+        kept[0].update(word for word in spaces[0] if WORD_PAIR not in word)
+        kept[1].update(gram for gram in spaces[1] if len(gram) > 1)
+        kept[2].update(spaces[2])
+    chosen = [
+        sorted({term for term, n in counter.items() if n >= least} | extras)
+        for counter, extras, least in zip(seen, kept, (min_words, min_characters, min_sounds), strict=True)
+    ]
     total = len(texts)
-    frequencies = [word_df[t] for t in word_terms] + [char_df[t] for t in char_terms]
+    frequencies = [counter[term] for counter, terms in zip(seen, chosen, strict=True) for term in terms]
     idf = np.array([math.log((1 + total) / (1 + n)) + 1.0 for n in frequencies], np.float32)
-    return Space(tuple(word_terms), tuple(char_terms), idf)
+    return Space(tuple(chosen[0]), tuple(chosen[1]), tuple(chosen[2]), idf)

@@ -1,5 +1,7 @@
 """The linear model: one sparse row times one matrix, six answers. Plain arrays only; nothing here can run code at load.
 
+The emergency head holds one column a service and, last, one for "somebody must be called at all".
+
 The columns of the matrix are heads side by side: disposition, domain, the urban categories, the social ones, intent,
 the services to be called. Scores become probabilities by a temperature each, fitted on rows the weights never saw.
 Domain and category agree by construction: P(category) = P(domain) x P(category within the domain), so a domain's
@@ -17,13 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier import emergency
 from classifier.emergency import SERVICES
 from classifier.features import Floats, Space, Vector
 from classifier.places import BUCKETS, PlaceReader
 from classifier.routing import Span
 from classifier.taxonomy import Category
+from classifier.text import Traced
 
-FORMAT = 1
+FORMAT = 2
 HEADS = ("disposition", "domain", "urban", "social", "intent", "emergency")
 WEIGHTS_FILE, PLAN_FILE = "weights.npz", "model.json"
 
@@ -36,7 +40,7 @@ class ModelError(ValueError):
 class Calibration:
     """What turns scores into probabilities: a temperature a head, and
 
-    ``domain``: the factors of domain score, category evidence and 1; ``urban_top`` and ``social_top``: slope and
+    ``domain``: the factors of ``domain_evidence``; ``urban_top`` and ``social_top``: slope and
     shift of the best category's log-odds, because a temperature alone leaves the surest answers too sure.
     """
 
@@ -44,9 +48,10 @@ class Calibration:
     urban: float
     social: float
     intent: float
-    domain: tuple[float, float, float]
+    domain: tuple[float, float, float, float]
     urban_top: tuple[float, float] = (1.0, 0.0)
     social_top: tuple[float, float] = (1.0, 0.0)
+    disposition_bias: tuple[float, ...] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,10 @@ class Prediction:
     urban: float
     categories: NDArray[np.float64]
     intent: dict[str, float]
-    emergency: tuple[str, ...]
-    """The services whose score reaches the model's threshold."""
+    alarm: float
+    """The score of "somebody must be called"; see ``Model.alarmed``."""
+    services: Floats
+    """The score of each service, in the order of SERVICES."""
     vector: Vector
 
 
@@ -89,8 +96,10 @@ class Model:
     calibration: Calibration
     auto_threshold: float | None
     """P(category) from which a decision may be ``auto``; None: this model was never sure enough on unseen rows."""
-    emergency_threshold: float | None = None
-    """Score from which a service is to be called; None: the patterns alone decide."""
+    emergency: tuple[float, ...] | None = None
+    """What the score of "somebody must be called" and each of ``emergency.SIGNS`` weigh, and last the sum from which
+    somebody must; None: the patterns alone decide.
+    """
     places: PlaceReader | None = None
     """Reads the place out of a text; None: the patterns of ``extract`` alone."""
     urban_prior: float = 0.5
@@ -103,7 +112,7 @@ class Model:
 
     def columns(self, head: str) -> slice:
         """The outputs of one head."""
-        sizes = (len(self.dispositions), 1, len(self.urban), len(self.social), len(self.intents), len(SERVICES))
+        sizes = (len(self.dispositions), 1, len(self.urban), len(self.social), len(self.intents), len(SERVICES) + 1)
         start = sum(sizes[: HEADS.index(head)])
         return slice(start, start + sizes[HEADS.index(head)])
 
@@ -131,9 +140,9 @@ class Model:
     def calibrated(self, scores: Scores, vector: Vector, *, urban_prior: float | None = None) -> Prediction:
         """Probabilities from raw scores."""
         calibration = self.calibration
-        disposition = softmax(scores.disposition * calibration.disposition)
+        disposition = softmax(self.weighed(scores, calibration))
         intent = softmax(scores.intent * calibration.intent)
-        logit = float(np.dot(calibration.domain, domain_evidence(scores, calibration)))
+        logit = float(np.dot(calibration.domain, domain_evidence(scores)))
         if urban_prior is not None:
             logit += math.log(urban_prior / (1 - urban_prior)) - math.log(self.urban_prior / (1 - self.urban_prior))
         urban = 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, logit))))
@@ -148,16 +157,30 @@ class Model:
             urban,
             categories,
             dict(zip(self.intents, map(float, intent), strict=True)),
-            self.alarmed(scores),
+            float(scores.emergency[-1]),
+            scores.emergency[:-1],
             vector,
         )
 
-    def alarmed(self, scores: Scores) -> tuple[str, ...]:
-        """Who the scores say must be called: all services at the threshold, in ascending order."""
-        limit = self.emergency_threshold
-        if limit is None:
+    @staticmethod
+    def weighed(scores: Scores, calibration: Calibration) -> Floats:
+        """The scores of the dispositions, ready for softmax."""
+        return np.asarray(
+            scores.disposition * calibration.disposition + np.array(calibration.disposition_bias), np.float32
+        )
+
+    def alarmed(self, alarm: float, services: Floats, cleaned: Traced) -> tuple[str, ...]:
+        """Who must be called, in ascending order: scores and the signs in the text weighed together.
+
+        The services are those the patterns name, else the one that scores best.
+        """
+        if self.emergency is None:
+            return emergency.services(cleaned)
+        own, *weights, limit = self.emergency
+        total = own * alarm + sum(w * x for w, x in zip(weights, emergency.signs(cleaned), strict=True))
+        if total < limit:
             return ()
-        return tuple(name for name, score in zip(SERVICES, scores.emergency, strict=True) if float(score) >= limit)
+        return emergency.named(cleaned) or (SERVICES[int(np.argmax(services))],)
 
     def evidence(self, vector: Vector, category: Category, *, most: int = 4) -> tuple[Span, ...]:
         """The pieces of the text that spoke for ``category`` against the others of its domain, as code points.
@@ -232,10 +255,16 @@ def log_odds(p: float) -> float:
     return math.log(p / (1 - p))
 
 
-def domain_evidence(scores: Scores, calibration: Calibration) -> NDArray[np.float64]:
-    """What the domain is decided by: its own score, and how much better the urban categories fit than the social."""
-    urban, social = scores.urban * calibration.urban, scores.social * calibration.social
-    return np.array([scores.domain, _log_sum(urban) - _log_sum(social), 1.0])
+EVIDENCE_FACTOR = 10.0
+"""How sharply the sum over a domain's categories prefers the better ones."""
+
+
+def domain_evidence(scores: Scores) -> NDArray[np.float64]:
+    """What the domain is decided by: its own score, how much better the urban categories fit than the social ones on
+    the whole, how much better the best of them, and 1.
+    """
+    whole = _log_sum(scores.urban * EVIDENCE_FACTOR) - _log_sum(scores.social * EVIDENCE_FACTOR)
+    return np.array([scores.domain, whole, float(scores.urban.max()) - float(scores.social.max()), 1.0])
 
 
 def _log_sum(values: Floats) -> float:
@@ -252,6 +281,7 @@ def save(model: Model, folder: Path) -> None:
         "idf": model.space.idf,
         "words": np.frombuffer("\n".join(model.space.words).encode(), np.uint8),
         "characters": np.frombuffer("\n".join(model.space.characters).encode(), np.uint8),
+        "sounds": np.frombuffer("\n".join(model.space.sounds).encode(), np.uint8),
     }
     if model.places is not None:
         arrays |= {"places": model.places.weights, "place_moves": model.places.transitions}
@@ -264,7 +294,7 @@ def save(model: Model, folder: Path) -> None:
         "intents": model.intents,
         "calibration": asdict(model.calibration),
         "auto_threshold": model.auto_threshold,
-        "emergency_threshold": model.emergency_threshold,
+        "emergency": model.emergency,
         "urban_prior": model.urban_prior,
     }
     (folder / PLAN_FILE).write_text(json.dumps(plan, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -279,7 +309,9 @@ def load(folder: Path) -> Model:
                 f"{folder / PLAN_FILE}: format {plan.get('format')!r}, this program reads {FORMAT}: train again"
             )
         with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as arrays:
-            space = Space(_terms(arrays["words"]), _terms(arrays["characters"]), arrays["idf"])
+            space = Space(
+                _terms(arrays["words"]), _terms(arrays["characters"]), _terms(arrays["sounds"]), arrays["idf"]
+            )
             weights, scales, bias = arrays["weights"], arrays["scales"], arrays["bias"]
             places = PlaceReader(arrays["places"], arrays["place_moves"]) if "places" in arrays else None
         calibration = dict(plan["calibration"])
@@ -295,7 +327,7 @@ def load(folder: Path) -> Model:
             tuple(plan["intents"]),
             Calibration(**calibration),
             plan["auto_threshold"],
-            plan["emergency_threshold"],
+            tuple(plan["emergency"]) if plan["emergency"] else None,
             places,
             plan["urban_prior"],
         )

@@ -1,25 +1,12 @@
 """What recognition does to a sentence, done on purpose: characters become others that sound like them, or vanish.
 
-Used to train on and to measure with, never while routing. Two characters sound alike when their toneless pinyin is the
-same once the pairs that telephone speech and many regions do not tell apart are one: zh/z, ch/c, sh/s, n/l, -ng/-n.
+Used to train on and to measure with, never while routing. Two characters sound alike when ``sounds`` says so.
 """
 
 from collections.abc import Iterable
 from random import Random
 
-from pypinyin import Style, pinyin
-
-_INITIALS = (("zh", "z"), ("ch", "c"), ("sh", "s"), ("l", "n"))
-
-
-def sound(character: str) -> str:
-    """The blurred toneless pinyin of one Chinese character; other characters are their own sound."""
-    syllable = str(pinyin(character, style=Style.NORMAL)[0][0])
-    for exact, blurred in _INITIALS:
-        if syllable.startswith(exact):
-            syllable = blurred + syllable[len(exact) :]
-            break
-    return syllable[:-1] if syllable.endswith("ng") else syllable
+from classifier.sounds import sound
 
 
 class Noise:

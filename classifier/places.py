@@ -18,7 +18,7 @@ BUCKETS = 1 << 16
 """Features are hashed into so many rows; with some hundred thousand features, collisions cost less than the file
 would."""
 OUTSIDE, BEGIN, INSIDE = 0, 1, 2
-EPOCHS = 6
+EPOCHS = 5
 SCALE = 64
 """Averaged weights are stored as whole numbers, this many to one."""
 

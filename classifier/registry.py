@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from classifier import card as cards
 from classifier import model
 from classifier.model import Model, ModelError
 
 DEFAULT_FOLDER = Path(__file__).resolve().parent.parent / "models" / "router"
-CARD_FILE, PROMOTED_FILE = "card.json", "promoted"
+CARD_FILE, PROMOTED_FILE, SHADOW_FILE = "card.json", "promoted", "shadow"
 HISTORY = 20
 """Versions remembered for rollback."""
 
@@ -96,7 +97,8 @@ class Registry:
         return name, model.load(folder)
 
     def store(self, name: str, made: Model, card: dict[str, Any]) -> Path:
-        """Store a new version, whole or not at all; adds the hashes to ``card``. Raises ModelError if the name is
+        """Store a new version, whole or not at all, with its card for programs and for people; adds the hashes to
+        ``card``. Raises ModelError if the name is
         taken.
         """
         target = self._path(name)
@@ -112,6 +114,8 @@ class Registry:
             }
             text = json.dumps({"version": name, **card, "sha256": hashes}, ensure_ascii=False, indent=1) + "\n"
             (folder / CARD_FILE).write_text(text, encoding="utf-8")
+            for file, content in cards.files(name, card).items():
+                (folder / file).write_text(content, encoding="utf-8")
             folder.chmod(0o755)
             folder.rename(target)
         except BaseException:
@@ -141,6 +145,23 @@ class Registry:
         self._write(history[1:])
         return history[1]
 
+    def shadow(self) -> str | None:
+        """The version that answers beside the live one, scored on what agents confirm and obeyed by nobody; None when
+        there is none.
+        """
+        try:
+            return (self.folder / SHADOW_FILE).read_text(encoding="utf-8").strip() or None
+        except FileNotFoundError:
+            return None
+
+    def set_shadow(self, name: str | None) -> None:
+        """Let a version run in the shadow, or none. Raises ModelError when it cannot be loaded."""
+        if name is None:
+            (self.folder / SHADOW_FILE).unlink(missing_ok=True)
+            return
+        self.load(name)
+        self._write([name], SHADOW_FILE)
+
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
             raise ModelError(f"{name!r} is no version name: letters, digits, dots, dashes, at most 64")
@@ -152,16 +173,16 @@ class Registry:
         except FileNotFoundError:
             return []
 
-    def _write(self, history: list[str]) -> None:
+    def _write(self, history: list[str], file_name: str = PROMOTED_FILE) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".promoted-", dir=self.folder)
+        handle, temporary = tempfile.mkstemp(prefix=f".{file_name}-", dir=self.folder)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write("\n".join(history) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).chmod(0o644)
-            Path(temporary).replace(self.folder / PROMOTED_FILE)
+            Path(temporary).replace(self.folder / file_name)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from classifier import emergency, extract, taxonomy
+from classifier.gazetteer import Gazetteer
 from classifier.model import Model, ModelError, Prediction
 from classifier.registry import CARD_FILE, Registry
 from classifier.routing import Alternative, Category, Decision, Disposition, Domain, Routing, Secondary
@@ -24,8 +25,14 @@ LOW_MEAN, LOW_WORD = 0.75, 0.5
 """Recognition confidence: an average below the first, or a word of the evidence below the second, is low. Chosen from
 how Vosk's confidences spread, not yet from outcomes.
 """
-SECOND_SURE = 0.5
-"""A second matter stands on its own when its own words give a category at least this probability."""
+SECOND_SAID, SECOND_SURE = 0.2, 0.45
+"""A second matter stands on its own when the words on either side give categories of at least this probability: the
+first where the caller says that something else follows, the second where only a clause ends.
+"""
+SETTLED = 0.6
+"""A text whose own best category is this probable is not parted at mere ends of clauses."""
+TURNED_CHARACTERS = 240
+"""Characters that may be read again to part a text; at least one parting is tried."""
 SHORT = 4
 """Fewer Chinese characters than this say too little to act on unasked."""
 
@@ -45,19 +52,29 @@ _OFFICIAL_MINORS = frozenset({"干部作风问题", "失职渎职线索", "办�
 class Router:
     """A loaded model with the taxonomies it answers in. Holds nothing that changes: share one among threads."""
 
-    def __init__(self, version: str, model: Model, *, urban_prior: float | None = None) -> None:
+    def __init__(
+        self, version: str, model: Model, *, urban_prior: float | None = None, gazetteer: Gazetteer | None = None
+    ) -> None:
         if urban_prior is not None and not 0 < urban_prior < 1:
             raise ValueError(f"urban_prior {urban_prior} must lie between 0 and 1")
         self.version = version
         self.model = model
         self._urban_prior = urban_prior
+        self._gazetteer = gazetteer
         self._standard = model.urban[0].standard if model.urban else taxonomy.DEFAULT_STANDARD
 
     @classmethod
-    def load(cls, path: str | Path | None = None, *, urban_prior: float | None = None) -> "Router":
+    def load(
+        cls,
+        path: str | Path | None = None,
+        *,
+        urban_prior: float | None = None,
+        gazetteer: Gazetteer | None = None,
+    ) -> "Router":
         """The promoted version, a version by name, or the version in a folder.
 
-        ``urban_prior`` is the share of urban matters among a city's calls; None: as trained, neither favoured. Raises
+        ``urban_prior`` is the share of urban matters among a city's calls; None: as trained, neither favoured.
+        ``gazetteer``: the city's names of places; None: the learned reader and the patterns alone. Raises
         ModelError where the version is missing, or its files are not those of its card.
         """
         if isinstance(path, Path) or (isinstance(path, str) and ("/" in path or "\\" in path)):
@@ -70,7 +87,7 @@ class Router:
                 raise ModelError(f"no router model at {folder}: name a version's folder or the folder of all")
         else:
             version, model = Registry().load(path or None)
-        router = cls(version, model, urban_prior=urban_prior)
+        router = cls(version, model, urban_prior=urban_prior, gazetteer=gazetteer)
         router._warm()
         return router
 
@@ -93,8 +110,9 @@ class Router:
         walk = self._crosswalk(standard)
         cleaned = clean(text)
         prediction, secondary = self._matters(text, cleaned)
-        by_pattern = emergency.services(cleaned)
-        called = tuple(name for name in emergency.SERVICES if name in by_pattern or name in prediction.emergency)
+        called = self.model.alarmed(prediction.alarm, prediction.services, cleaned)
+        if called and emergency.despair(cleaned):
+            called += (emergency.CARE_LINE,)
         disposition = self._disposition(cleaned, prediction, bool(called))
         reasons: list[str] = []
         ranked = self._ranked(prediction) if disposition != "none" else []
@@ -104,6 +122,13 @@ class Router:
             extract.accused(cleaned),
             extract.secrecy(cleaned),
         )
+        area = None
+        if self._gazetteer is not None and (known := self._gazetteer.find(cleaned)) is not None:
+            name, start, end = known
+            area = self._gazetteer.areas[name]
+            if place is None or place.vague:
+                first, last = cleaned.span(start, end)
+                place = extract.Place(name, first, last, vague=False)
         if disposition != "case":
             secondary = None
         evidence = self.model.evidence(prediction.vector, category) if category else ()
@@ -155,8 +180,10 @@ class Router:
             alternatives=tuple(Alternative(walk.get(c, c), p) for c, p in ranked[1:]),
             reasons=tuple(reasons),
             emergency=called,
+            utilities=emergency.utilities(cleaned) if called else (),
             intent=self._intent(cleaned, prediction, disposition),
             address=place.text if place else None,
+            area=area,
             accused=accused.text if accused else None,
             secrecy=secret,
             secondary=secondary,
@@ -194,22 +221,32 @@ class Router:
         return [(categories[i], float(p[i])) for i in ranked]
 
     def _matters(self, text: str, cleaned: Traced) -> tuple[Prediction, Secondary | None]:
-        """What the text is about; where the caller turns to a second matter that stands on its own, the first without
-        it."""
+        """What the text is about; where a second matter stands on its own, the first without it.
+
+        The text is parted at every place where a caller may turn to something else. A parting counts when either side
+        gives a category of its own by itself, and the surest such parting wins; where the caller says that they turn
+        (还有一个事), less is needed than where only a clause ends.
+        """
         whole = self.model.predict(text, urban_prior=self._urban_prior)
-        second = extract.second_matter(cleaned)
-        if second is None:
-            return whole, None
-        before = self.model.predict(text[: second.start], urban_prior=self._urban_prior)
-        after = self.model.predict(second.text, urban_prior=self._urban_prior)
-        (first, _), (category, probability) = self._ranked(before)[0], self._ranked(after)[0]
-        if (
-            category == first
-            or probability < SECOND_SURE
-            or max(after.disposition["none"], before.disposition["none"]) > 0.5
-        ):
-            return whole, None
-        return before, Secondary(category.domain, category, probability, (second.start, second.end))
+        best: tuple[float, Prediction, Secondary] | None = None
+        settled = self._ranked(whole)[0][1] >= SETTLED
+        tries = max(1, TURNED_CHARACTERS // max(1, len(cleaned.text)))
+        for turn in [turn for turn in extract.turns(cleaned) if turn.said or not settled][:tries]:
+            before = self.model.predict(text[: turn.before], urban_prior=self._urban_prior)
+            after = self.model.predict(turn.rest.text, urban_prior=self._urban_prior)
+            (first, sure), (category, probability) = self._ranked(before)[0], self._ranked(after)[0]
+            least = SECOND_SAID if turn.said else SECOND_SURE
+            if (
+                (category == first)
+                or (not turn.said and category.major == first.major)
+                or min(sure, probability) < least
+                or max(after.disposition["none"], before.disposition["none"]) > 0.5
+            ):
+                continue
+            if best is None or sure * probability > best[0]:
+                span = (turn.rest.start, turn.rest.end)
+                best = (sure * probability, before, Secondary(category.domain, category, probability, span))
+        return (best[1], best[2]) if best else (whole, None)
 
     def _intent(self, cleaned: Traced, prediction: Prediction, disposition: Disposition) -> str | None:
         for intent, pattern in _SAID_INTENTS:

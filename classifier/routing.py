@@ -63,8 +63,13 @@ class Routing:
     alternatives: tuple[Alternative, ...] = ()
     reasons: tuple[str, ...] = ()
     emergency: tuple[str, ...] = ()
+    """Who must be called now: 110, 119, 120, 122, and 12356 beside them where a life is in despair."""
+    utilities: tuple[str, ...] = ()
+    """Whose crews are wanted beside them: gas, power, water, heating."""
     intent: str | None = None
     address: str | None = None
+    area: str | None = None
+    """Code of the area the place lies in, where a gazetteer knows it."""
     accused: str | None = None
     secrecy: bool = False
     secondary: Secondary | None = None
@@ -82,9 +87,12 @@ class Routing:
             "alternatives": [alternative.to_json() for alternative in self.alternatives],
             "decision": self.decision,
             "reasons": list(self.reasons),
-            "emergency": {"services": list(self.emergency)} if self.emergency else None,
+            "emergency": {"services": list(self.emergency), "utilities": list(self.utilities)}
+            if self.emergency
+            else None,
             "intent": self.intent,
             "address": self.address,
+            "area": self.area,
             "accused": self.accused,
             "secrecy": self.secrecy,
             "secondary": self.secondary.to_json() if self.secondary else None,

@@ -20,6 +20,7 @@ LONG_TEXT).
 """
 
 _WORDS = Path(__file__).resolve().parent / "words.txt"
+_TRADITIONAL = Path(__file__).resolve().parent / "traditional.txt"
 _DROPPED = {"Cc", "Cf", "Cs", "Co", "Cn", "Mn", "Me"}
 _NUMERALS = "零〇一二三四五六七八九十百千万亿两幺"
 _NOT_NUMBERS = {"万一", "千万", "一一", "十十", "一两"}
@@ -56,12 +57,24 @@ def _uniform(character: str) -> str:
     )
 
 
+@cache
+def _simplified() -> dict[str, str]:
+    """What traditional characters are written as here; one for one, so that no position moves."""
+    lines = [line for line in _TRADITIONAL.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    return {
+        a: b for above, below in zip(lines[::2], lines[1::2], strict=True) for a, b in zip(above, below, strict=True)
+    }
+
+
 def clean(text: str) -> Traced:
-    """Half width, lower case, single blanks, no control characters; at most MAX_CHARACTERS of ``text`` are read."""
+    """Half width, lower case, simplified, single blanks, no control characters; at most MAX_CHARACTERS of ``text`` are
+    read.
+    """
     out: list[str] = []
     starts: list[int] = []
+    simple = _simplified()
     for position, character in enumerate(text[:MAX_CHARACTERS]):
-        for c in character if "\u4e00" <= character <= "\u9fff" else _uniform(character):
+        for c in simple.get(character, character) if "\u4e00" <= character <= "\u9fff" else _uniform(character):
             if c == " " and (not out or out[-1] == " "):
                 continue
             out.append(c)

@@ -16,9 +16,10 @@ from scipy import sparse
 
 from classifier import taxonomy
 from classifier.taxonomy import Category, TaxonomyError
-from classifier.text import clean, fold
+from classifier.text import clean, cut, fold
 
 COLUMNS = ["id", "text", "disposition", "domain", "kind", "major", "minor", "intent", "emergency", "address", "source"]
+"""What every file of the corpus has; ``secondary`` (kind/major/minor of a second matter) may follow."""
 REQUIRED = ("id", "text", "domain")
 DISPOSITIONS = ("case", "question", "none")
 SERVICES = {"110", "119", "120", "122"}
@@ -28,6 +29,9 @@ NEAR = 0.8
 """Two rows whose character 3-grams have a higher cosine are the same sentence written twice."""
 ALIKE = 0.5
 """Rows more alike than this stay on one side of a split."""
+
+FRAME_MOST, FRAME_LEAST = 5, 4
+"""A frame of at least FRAME_LEAST words may stand FRAME_MOST times with one word swapped; more is a template."""
 
 
 class CorpusError(ValueError):
@@ -49,6 +53,8 @@ class Row:
     emergency: tuple[str, ...]
     address: str
     source: str
+    secondary: Category | None = None
+    """The second matter that stands on its own in the text, where there is one."""
 
 
 def load(paths: Iterable[Path] | None = None) -> list[Row]:
@@ -130,7 +136,17 @@ def _row(cells: dict[str, str]) -> Row:
         emergency,
         cells.get("address", ""),
         cells.get("source", ""),
+        named(cells["secondary"]) if cells.get("secondary") else None,
     )
+
+
+def named(path: str) -> Category:
+    """The category of ``kind/major/minor``. Raises ValueError or TaxonomyError where there is none."""
+    kind, _, rest = path.partition("/")
+    major, _, minor = rest.partition("/")
+    if kind not in ("part", "event", "social") or not minor:
+        raise ValueError(f"column secondary: {path!r} must be kind/major/minor")
+    return taxonomy.find("social" if kind == "social" else "urban", kind, major, minor)
 
 
 def likeness(texts: Sequence[str]) -> sparse.csr_matrix:
@@ -168,6 +184,21 @@ def near_duplicates(rows: Sequence[Row]) -> list[str]:
     return [
         f"{rows[i].id} and {rows[j].id} are alike ({value:.2f} > {NEAR}): {rows[i].text} | {rows[j].text}"
         for i, j, value in pairs_above([row.text for row in rows], NEAR)
+    ]
+
+
+def templates(rows: Sequence[Row]) -> list[str]:
+    """One line for each frame that more than FRAME_MOST rows share, one word swapped: 某路的路灯坏了 for every road."""
+    frames: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in rows:
+        words = [word for word, _ in cut(fold(clean(row.text)).text)]
+        if len(words) >= FRAME_LEAST:
+            for i, word in enumerate(words):
+                frames.setdefault((*words[:i], "…", *words[i + 1 :]), {})[word] = row.id
+    return [
+        f"{', '.join(sorted(swapped.values())[:8])} are one template with a word swapped: {''.join(frame)}"
+        for frame, swapped in frames.items()
+        if len(swapped) > FRAME_MOST
     ]
 
 

@@ -1,11 +1,13 @@
 """The corpus is what it says it is, and a wrong labelled file names row and column and trains on nothing."""
 
 import io
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from classifier import commands, corpus, training
+from classifier.benchmark import score
 from classifier.corpus import CorpusError, Row
 from classifier.registry import Registry
 
@@ -25,11 +27,40 @@ def test_shipped_corpus_passes_every_check(rows: list[Row]) -> None:
 
 
 def test_shipped_corpus_is_large_and_wide_enough(rows: list[Row]) -> None:
-    assert len(rows) >= 800
-    assert len({row.category for row in rows if row.category}) >= 40
-    for disposition in corpus.DISPOSITIONS:
-        assert sum(row.disposition == disposition for row in rows) >= 20
-    assert sum(bool(row.emergency) for row in rows) >= 40
+    said = Counter(row.category for row in rows if row.category)
+    assert len(rows) >= 7000
+    assert len(said) == 198 + 157
+    assert min(said.values()) >= 12
+    assert sum(n >= 25 for n in said.values()) >= 80
+    assert sum(row.disposition == "question" for row in rows) >= 400
+    assert sum(row.disposition == "none" for row in rows) >= 200
+    assert sum(bool(row.emergency) for row in rows) >= 300
+    assert sum(row.secondary is not None for row in rows) >= 300
+
+
+def test_the_benchmark_is_not_in_the_corpus(rows: list[Row]) -> None:
+    held = [cells["text"] for cells in score.texts()]
+    texts = held + [row.text for row in rows]
+    found = corpus.pairs_above(texts, corpus.NEAR)
+    assert [(texts[i], texts[j]) for i, j, _ in found if i < len(held) <= j] == []
+
+
+def test_a_template_is_refused() -> None:
+    fruits = ["苹果", "香蕉", "西瓜", "葡萄", "桃子", "橘子"]
+    rows = [made(i, f"路口卖{fruit}的三轮车把人行道占了没有人管") for i, fruit in enumerate(fruits)]
+    (fault,) = corpus.templates(rows)
+    assert "one template" in fault
+    assert corpus.templates(rows[:5]) == []
+
+
+def test_a_second_matter_is_named_by_kind_major_and_minor(tmp_path: Path) -> None:
+    header = HEADER.rstrip("\n") + "\tsecondary\n"
+    (row,) = corpus.load([write(tmp_path, GOOD.rstrip("\n") + "\tsocial/劳动保障/拖欠工资\n", header=header)])
+    assert row.secondary is not None
+    assert row.secondary.minor == "拖欠工资"
+    for wrong in ("劳动保障/拖欠工资", "social/劳动保障/飞船"):
+        with pytest.raises(CorpusError, match=r"x\.tsv:2: "):
+            corpus.load([write(tmp_path, GOOD.rstrip("\n") + f"\t{wrong}\n", header=header)])
 
 
 def test_about_half_is_as_recognition_gives_it(rows: list[Row]) -> None:

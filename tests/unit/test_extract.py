@@ -1,5 +1,7 @@
 """What else a text says: place, secrecy, the accused, a second matter, particulars, danger."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -72,10 +74,22 @@ def test_a_helpful_official_is_not_accused() -> None:
 
 def test_second_matter_begins_where_the_caller_turns() -> None:
     text = "我家门口路灯不亮了，还有一个事，隔壁工地半夜施工吵得睡不着"
-    found = extract.second_matter(clean(text))
-    assert found is not None
-    assert text[found.start : found.end].strip("，").startswith("隔壁工地")
-    assert extract.second_matter(clean("路灯不亮还有呢")) is None
+    said = [turn for turn in extract.turns(clean(text)) if turn.said]
+    assert [text[turn.rest.start : turn.rest.end].strip("，") for turn in said] == ["隔壁工地半夜施工吵得睡不着"]
+    assert text[: said[0].before] == "我家门口路灯不亮了，"
+    assert extract.turns(clean("路灯不亮还有呢")) == []
+
+
+def test_signs_and_utilities_of_an_emergency() -> None:
+    gas = clean("楼道有臭鸡蛋味，我开灯看看")
+    assert emergency.utilities(gas) == ("gas",)
+    assert emergency.utilities(clean("电线掉地上冒火花")) == ("power",)
+    assert emergency.despair(clean("我不想活了"))
+    assert not emergency.despair(clean("路灯不亮"))
+    shown = dict(zip(emergency.SIGNS, emergency.signs(gas), strict=True))
+    assert shown["sure"] == 1.0
+    assert not any(emergency.signs(clean("路灯不亮")))
+    assert "119" in emergency.named(gas)
 
 
 def test_particulars_are_found_where_they_stand() -> None:
@@ -151,9 +165,11 @@ def test_no_text_breaks_extraction_and_every_span_lies_in_it(text: str) -> None:
         assert all(0 <= s < e <= len(text) for s, e in zip(traced.starts, traced.ends, strict=True))
         assert list(traced.starts) == sorted(traced.starts)
     spans = [(p.start, p.end) for p in extract.particulars(cleaned)]
-    for found in (extract.place(cleaned), extract.accused(cleaned), extract.second_matter(cleaned)):
+    rests = [turn.rest for turn in extract.turns(cleaned)]
+    for found in (extract.place(cleaned, READER), extract.accused(cleaned), *rests):
         if found is not None:
             spans.append((found.start, found.end))
+    assert len(emergency.signs(cleaned)) == len(emergency.SIGNS)
     assert all(0 <= start < end <= len(text) for start, end in spans)
     extract.secrecy(cleaned)
     emergency.services(cleaned)
@@ -174,6 +190,36 @@ def test_width_case_and_controls_are_made_uniform_and_traced() -> None:
     cleaned = clean(text)
     assert cleaned.text == "ab12 路"
     assert cleaned.span(5, 6) == (7, 8)
+
+
+def test_traditional_characters_are_read_as_simplified_ones_in_place() -> None:
+    text = "路燈壞了沒有人來修"
+    cleaned = clean(text)
+    assert cleaned.text == "路灯坏了没有人来修"
+    assert cleaned.span(1, 2) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "还有" * 2000,
+        "着火了，" * 1000,
+        "，" * 4000,
+        "一二三四五六七八九十" * 400,
+        "村主任收钱" * 800,
+        "了没有不" * 1000,
+    ],
+)
+def test_no_text_is_slow_to_read(text: str) -> None:
+    begun = time.process_time()
+    cleaned = clean(text)
+    extract.turns(cleaned)
+    extract.place(cleaned, READER)
+    extract.accused(cleaned)
+    extract.particulars(cleaned)
+    extract.secrecy(cleaned)
+    emergency.signs(cleaned)
+    assert (time.process_time() - begun) * 1000 <= 50 * len(text) / 1000
 
 
 def test_numbers_and_fillers_fold_alike() -> None:

