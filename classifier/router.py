@@ -32,7 +32,9 @@ first where the caller says that something else follows, the second where only a
 SETTLED = 0.6
 """A text whose own best category is this probable is not parted at mere ends of clauses."""
 TURNED_CHARACTERS = 240
-"""Characters that may be read again to part a text; at least one parting is tried."""
+"""Characters that may be read again to part a text; at least one parting is tried. One of more than half as many is
+parted only where the caller says that they turn.
+"""
 SHORT = 4
 """Fewer Chinese characters than this say too little to act on unasked."""
 
@@ -229,7 +231,7 @@ class Router:
         """
         whole = self.model.predict(text, urban_prior=self._urban_prior)
         best: tuple[float, Prediction, Secondary] | None = None
-        settled = self._ranked(whole)[0][1] >= SETTLED
+        settled = self._ranked(whole)[0][1] >= SETTLED or len(cleaned.text) > TURNED_CHARACTERS // 2
         tries = max(1, TURNED_CHARACTERS // max(1, len(cleaned.text)))
         for turn in [turn for turn in extract.turns(cleaned) if turn.said or not settled][:tries]:
             before = self.model.predict(text[: turn.before], urban_prior=self._urban_prior)
