@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         "file", type=Path, help="TSV with the columns id text domain, if known major minor acceptable"
     )
     evaluate.add_argument("--json", action="store_true")
+    evaluate.add_argument("--urban-prior", type=float, help="share of urban matters; default: as trained")
 
     train = commands.add_parser("train", help="make a candidate version of the router")
     train.add_argument("--with", dest="with_files", metavar="FILE.tsv", type=Path, action="append", default=[])
@@ -131,7 +132,9 @@ def _run(settings: Settings, arguments: argparse.Namespace) -> int:
         case "evaluate":
             from classifier import commands
 
-            return commands.evaluate(arguments.file, as_json=arguments.json, out_stream=sys.stdout)
+            return commands.evaluate(
+                arguments.file, as_json=arguments.json, out_stream=sys.stdout, urban_prior=arguments.urban_prior
+            )
         case "train":
             return _train(arguments)
         case "learning":
