@@ -405,7 +405,7 @@ async def test_a_key_edited_in_the_database_gains_nothing(access: AccessService,
         )
     principal = await access.principal_of_key(made.text)
     assert principal is not None
-    assert principal.permissions == {Permission.METRICS_READ}
+    assert principal.permissions == {Permission.METRICS_READ, Permission.INSIGHT_READ}
 
 
 async def test_use_is_noted_seldom(access: AccessService, db: Database) -> None:

@@ -90,7 +90,8 @@ async def test_the_candidate_answers_after_the_live_one_and_only_where_asked(com
 
     await asyncio.gather(*(one(number) for number in range(100)))
     await until(lambda: len(order) == 200)
-    assert order.index("shadow") >= 90
+    # A candidate's text that was begun while nothing waited is finished; none is begun while a live one waits.
+    assert order[:90].count("shadow") <= 5
 
 
 @pytest.mark.parametrize("db_url", ["sqlite"], indirect=True)
