@@ -147,8 +147,8 @@ class ToldCall:
         """The router answers for the text so far."""
         answer = routing(text, first, *others, **more)
         await self._apply(RoutingMade(self.id, self.routed, text, answer, clock.now()))
+        await self._tell("routing", case=str(self.case), sequence=self.routed, routing=answer)
         self.routed += 1
-        await self._tell("routing", case=str(self.case), routing=answer)
 
     async def completes(self) -> None:
         """The citizen has said all."""

@@ -55,6 +55,8 @@ class Entry:
     partials: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Of each leg under way: its kind and the words so far."""
     routing: dict[str, Any] | None = None
+    routed: int = -1
+    """The routing's place among the call's, counted from 0; -1 where there is none."""
     case: CaseCard | None = None
     loaded: bool = True
     """False while only its case or its live messages are known and the rest is still to be read from the store."""
@@ -152,6 +154,7 @@ def entry_of(card: CallCard) -> Entry:
         extension=card.extension,
         said=list(card.said[-LONGEST_WORDS:]),
         routing=sound(card.routing) if card.routing is not None else None,
+        routed=card.routed,
         case=card.case,
     )
 
@@ -231,7 +234,10 @@ class DeskView:
             self.selected = next(iter(self.order()), None)
 
     def put(self, card: CallCard) -> Changed:
-        """Take one call as the store has it now."""
+        """Take one call as the store had it when it was read.
+
+        ``unknown`` is left as it is: a message may have asked for a newer reading while this one was under way.
+        """
         old = self.entries.get(str(card.id))
         entry = self._drawn(entry_of(card), old)
         if old is not None:
@@ -240,7 +246,6 @@ class DeskView:
                 entry.state = old.state  # the line knows more about a call under way than the store keeps
             if not entry.over:
                 entry.said = _steady(old.said, entry.said)
-        self.unknown.discard(card.id)
         if entry.over and not entry.waiting and entry.key != self.selected:
             self.entries.pop(entry.key, None)
         else:
@@ -250,9 +255,12 @@ class DeskView:
         return Changed.ALL
 
     def _drawn(self, entry: Entry, old: Entry | None) -> Entry:
-        """``entry`` with whether it is of the blind sample, and whether that was given up before."""
+        """``entry``, just read, with what ``old`` knew better: a routing that came while the store was being read, and
+        whether a case of the blind sample was given up."""
         key = case_id(entry.call) if entry.call is not None else entry.case.id if entry.case is not None else None
         entry.sampled = key is not None and in_blind_sample(key, self._blind_every)
+        if old is not None and old.routed > entry.routed:
+            entry.routing, entry.routed = old.routing, old.routed
         entry.revealed = (old is not None and old.revealed) or bool(entry.emergency)
         return entry
 
@@ -339,6 +347,11 @@ class DeskView:
         routing = message.get("routing")
         if not isinstance(routing, dict):
             return Changed.NOTHING
+        sequence = message.get("sequence")
+        if isinstance(sequence, int):
+            if sequence < entry.routed:
+                return Changed.NOTHING  # late: the store had told of a newer one
+            entry.routed = sequence
         entry.routing = sound(routing)
         entry.revealed = entry.revealed or bool(entry.emergency)
         if entry.call is not None and (entry.case is None or entry.key == self.selected):

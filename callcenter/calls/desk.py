@@ -91,6 +91,8 @@ class CallCard:
     said: tuple[Said, ...]
     routing: dict[str, Any] | None
     case: CaseCard | None
+    routed: int = -1
+    """Place of ``routing`` among the call's, counted from 0; -1 for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,15 +413,16 @@ async def _cards(session: AsyncSession, rows: Iterable[calls.Call], blind_every:
             ended_at=row.ended_at,
             extension=next((leg.extension for leg in legs.values() if leg.call_id == row.id and leg.extension), ""),
             said=tuple(sorted(said[row.id], key=lambda one: (one.at, one.sequence))),
-            routing=routings.get(row.id),
+            routing=routings[row.id][1] if row.id in routings else None,
+            routed=routings[row.id][0] if row.id in routings else -1,
             case=cards[own[row.id].id] if row.id in own else None,
         )
         for row in found
     ]
 
 
-async def _routings(session: AsyncSession, ids: list[UUID]) -> dict[UUID, dict[str, Any]]:
-    """The newest routing of each call, whole: what may be kept for ever joined with what can be erased."""
+async def _routings(session: AsyncSession, ids: list[UUID]) -> dict[UUID, tuple[int, dict[str, Any]]]:
+    """The newest routing of each call and its sequence: what may be kept for ever joined with what can be erased."""
     newest = (
         select(calls.Routing.call_id, func.max(calls.Routing.sequence).label("sequence"))
         .where(calls.Routing.call_id.in_(ids))
@@ -432,7 +435,10 @@ async def _routings(session: AsyncSession, ids: list[UUID]) -> dict[UUID, dict[s
         .outerjoin(calls.RoutingText, calls.RoutingText.routing_id == calls.Routing.id)
     )
     return {
-        routing.call_id: {**routing.answer, **((rest.answer if rest is not None else None) or {})}
+        routing.call_id: (
+            routing.sequence,
+            {**routing.answer, **((rest.answer if rest is not None else None) or {})},
+        )
         for routing, rest in (await session.execute(query))
     }
 

@@ -549,6 +549,7 @@ class CallSession:
                 "type": "routing",
                 "call": str(self.call),
                 "case": str((recorded.result or {}).get("case") or "") or None,
+                "sequence": sequence,
                 "routing": routing,
             },
         )

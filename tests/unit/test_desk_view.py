@@ -230,13 +230,34 @@ def test_a_call_nobody_knows_is_shown_and_asked_for() -> None:
     view.apply(heard(card, uuid4(), 0, "喂"), NOON)
     assert view.unknown == {card.id}
     assert [entry.number for entry in view.live] == ["新来电"]
+    view.unknown.clear()  # as the page does when it begins to read
     view.put(card)
     assert [entry.number for entry in view.live] == ["138****5678"]
-    assert view.unknown == set()
     ended = call_card()
     view.apply({"type": "ended", "call": str(ended.id)}, NOON)
     assert view.unknown == {ended.id}
     assert len(view.entries) == 1
+
+
+def test_a_reading_begun_before_a_routing_neither_hides_it_nor_the_need_to_read_again() -> None:
+    """Seen once on a busy machine: an emergency was announced, then drawn over by what had been read before it."""
+    view, card = DeskView(), call_card()
+    view.load([card], [])
+    view.unknown.clear()
+    fire = {"category": LIGHT, "alternatives": [], "emergency": {"services": ["119"]}}
+    view.apply({"type": "routing", "call": str(card.id), "sequence": 0, "routing": fire}, NOON)
+    view.put(card)  # read while the router was still thinking
+    entry = view.current
+    assert entry is not None
+    assert entry.emergency == ["119"]
+    assert view.unknown == {card.id}
+    over = {"category": LIGHT, "alternatives": [], "emergency": None}
+    view.put(replace(card, routing=over, routed=1))
+    assert entry is not view.current
+    assert view.current is not None
+    assert view.current.emergency == []
+    view.apply({"type": "routing", "call": str(card.id), "sequence": 0, "routing": fire}, NOON)  # overtaken on its way
+    assert view.current.emergency == []
 
 
 JSON = st.recursive(
