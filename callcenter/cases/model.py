@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, false, text
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, false, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from callcenter.storage.base import Base, BigId
@@ -21,9 +21,45 @@ REPORTED: Final = "reported"
 """Complete, numbered, not yet filed. 上报"""
 PENDING_DISPATCH: Final = "pending_dispatch"
 """Filed: in the feed, waiting for a unit. 待派遣"""
+PENDING_VERIFY: Final = "pending_verify"
+"""A collector is asked to look. 待核实"""
+PENDING_FILING: Final = "pending_filing"
+"""Looked at; to be filed or not. 待立案"""
+PENDING_HANDLE: Final = "pending_handle"
+"""A unit has the order and has not signed for it. 待处置"""
+HANDLING: Final = "handling"
+"""Signed for. 处置中"""
+SUSPENDED: Final = "suspended"
+"""挂账: waits for what nobody can hasten; comes back by itself."""
+PENDING_CHECK: Final = "pending_check"
+"""The unit says it is done. 待核查"""
+CHECKING: Final = "checking"
+"""A collector is asked to look whether it is. 核查中"""
+PENDING_CLOSE: Final = "pending_close"
+"""It is done; the citizen is asked, then it is closed. 待结案"""
+CLOSED: Final = "closed"
+"""结案"""
+NOT_ACCEPTED: Final = "not_accepted"
+"""不予立案: with a reason that the citizen hears."""
 CANCELLED: Final = "cancelled"
 """There was no matter in it. 作废"""
-STATES: Final = (DRAFT, REPORTED, PENDING_DISPATCH, CANCELLED)
+STATES: Final = (
+    DRAFT,
+    REPORTED,
+    PENDING_VERIFY,
+    PENDING_FILING,
+    PENDING_DISPATCH,
+    PENDING_HANDLE,
+    HANDLING,
+    SUSPENDED,
+    PENDING_CHECK,
+    CHECKING,
+    PENDING_CLOSE,
+    CLOSED,
+    NOT_ACCEPTED,
+    CANCELLED,
+)
+ENDED: Final = frozenset({CLOSED, NOT_ACCEPTED, CANCELLED})
 
 SYSTEM: Final = "system"
 """The actor of what the machine does by itself; such log rows name a rule."""
@@ -59,6 +95,9 @@ class Case(Base):
         Index(None, "decision", "created_at", "id"),
         Index(None, "category_code", "created_at", "id"),
         Index(None, "call_id"),
+        Index(None, "lead_unit_id", "state", "created_at", "id"),
+        Index(None, "area_id", "created_at", "id"),
+        Index(None, "lamp", "created_at", "id"),
         # What the share of auto decisions is counted from, without touching the rows.
         Index(
             "ix_cases_complete",
@@ -104,6 +143,42 @@ class Case(Base):
     filed_at: Mapped[datetime | None]
     pulled_at: Mapped[datetime | None]
     """When a dispatch system first pulled it."""
+    anonymous: Mapped[bool] = mapped_column(server_default=false())
+    wants_reply: Mapped[bool] = mapped_column(server_default=true())
+    happened_at: Mapped[datetime | None]
+    urgency: Mapped[str] = mapped_column(String(16), server_default="ordinary")
+    """一般 ordinary, 紧急 urgent, 特急 critical."""
+    line: Mapped[str | None] = mapped_column(String(16))
+    """The management line: city, society, security, traffic."""
+    level: Mapped[int | None]
+    """How far up it is handled: 1 grid, 2 district part, 3 street, 4 city."""
+    area_id: Mapped[UUID | None] = mapped_column(ForeignKey("areas.id"))
+    lat: Mapped[float | None]
+    """WGS84, as ``lon``."""
+    lon: Mapped[float | None]
+    asset_owner_id: Mapped[UUID | None] = mapped_column(ForeignKey("units.id"))
+    """The unit that owns the thing, where that is known."""
+    accused_unit_id: Mapped[UUID | None] = mapped_column(ForeignKey("units.id"))
+    """被反映对象, where it is a unit: it never gets the order."""
+    verification: Mapped[str | None] = mapped_column(String(16))
+    """verify_first, exempt, dispatch_first: settled when it is filed or sent to be verified."""
+    item_id: Mapped[UUID | None] = mapped_column(ForeignKey("responsibility_items.id"))
+    """The responsibility item it was filed by; its list has a version."""
+    lead_unit_id: Mapped[UUID | None] = mapped_column(ForeignKey("units.id"))
+    due_at: Mapped[datetime | None]
+    """Of the limit that runs now for whoever must act; None: none does."""
+    lamp: Mapped[str] = mapped_column(String(8), server_default="none")
+    """The highest lamp lit on it while it was open: none, warned, yellow, red."""
+    monitored: Mapped[bool] = mapped_column(server_default=false())
+    """In the box of the inspectors (电子监察箱): once in, never out."""
+    reworks: Mapped[int] = mapped_column(server_default="0")
+    returns: Mapped[int] = mapped_column(server_default="0")
+    extensions: Mapped[int] = mapped_column(server_default="0")
+    suspensions: Mapped[int] = mapped_column(server_default="0")
+    self_handled: Mapped[bool] = mapped_column(server_default=false())
+    closed_at: Mapped[datetime | None]
+    outcome: Mapped[str | None] = mapped_column(String(16))
+    """answered, solved, forced, not_accepted, cancelled, handed_over."""
     draw: Mapped[int | None]
     """The case's lot, 0 to 65,535, drawn from its id (``lot``): the lowest are the blind sample. None: older than
     that."""
@@ -118,6 +193,10 @@ class CaseParticulars(Base):
     text: Mapped[str | None]
     address: Mapped[str | None]
     reporter_number: Mapped[str | None] = mapped_column(String(32))
+    reporter_name: Mapped[str | None] = mapped_column(String(40))
+    callback_number: Mapped[str | None] = mapped_column(String(32))
+    wish: Mapped[str | None] = mapped_column(String(400))
+    accused: Mapped[str | None] = mapped_column(String(120))
     erased_at: Mapped[datetime | None]
 
 

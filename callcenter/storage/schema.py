@@ -9,7 +9,12 @@ from callcenter.storage.base import Base
 
 MODULES: Final = (
     "callcenter.calls.model",
+    "callcenter.city.model",
     "callcenter.cases.model",
+    "callcenter.cases.life",
+    "callcenter.cases.lists",
+    "callcenter.jobs.model",
+    "callcenter.messages.model",
     "callcenter.dispatch.model",
     "callcenter.storage.outbox",
     "callcenter.access.model",
