@@ -1,8 +1,8 @@
 """The life of a case: which step may be taken from where, by whom, with what. Pure: no clock, no store.
 
-The states and steps are those of city systems after GB/T 30428.8 (filing, disposal, closing). Supervision
-(受理 核实 立案 核查 结案) is kept apart from command (派遣 退回 延期 挂账): nobody does both on one case. A step that is
-refused says why and what could be done instead.
+The states and steps are those of city systems after GB/T 30428.8 (filing, disposal, closing). Supervision (受理 核实 立案
+核查 结案) is kept apart from command (派遣 退回 延期 挂账): nobody does both on one case. A step that is refused says
+why and what could be done instead.
 """
 
 from collections.abc import Callable, Mapping
