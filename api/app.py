@@ -11,9 +11,25 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from api import docs, errors, health, metrics, pages, security
 from api.headers import SecurityHeaders
-from api.limits import BodyLimit
 from api.services import Services
-from api.v1 import calls, cases, dispatch, insight, people, session
+from api.v1 import (
+    acts,
+    calls,
+    cases,
+    dispatch,
+    evaluation,
+    evidence,
+    insight,
+    knowledge,
+    lists,
+    people,
+    register,
+    search,
+    session,
+    supervision,
+    units,
+)
+from callcenter.cases.city_settings import DEFAULT_CITY
 from callcenter.insight.versions import RouterVersions
 
 DESCRIPTION: Final = """\
@@ -46,15 +62,35 @@ def create_app(services: Services) -> FastAPI:
     if services.sequencer is not None:
         services.sequencer.on_placed(app.state.arrivals.tell)
     app.state.versions = RouterVersions(services.db, services.bus, services.settings)
+    app.state.city = DEFAULT_CITY
     app.state.guessing = security.RateLimit()
     errors.install(app)
-    for module in (session, calls, cases, dispatch, insight, people, health, metrics, docs):
+    for module in (
+        session,
+        calls,
+        cases,
+        acts,
+        register,
+        evidence,
+        search,
+        dispatch,
+        insight,
+        evaluation,
+        people,
+        supervision,
+        lists,
+        units,
+        knowledge,
+        health,
+        metrics,
+        docs,
+    ):
         app.include_router(module.router)
     _describe(app)
     pages.install(app, services)
     security.check_routes(app)
     # The first added is the innermost: the wall stands within the headers, so that a 500 has them too.
-    app.add_middleware(BodyLimit)
+    app.add_middleware(evidence.PictureBodyLimit)
     app.add_middleware(errors.FaultBoundary)
     app.add_middleware(SecurityHeaders, styles=(docs.STYLE,))
     return app
@@ -78,9 +114,10 @@ def _describe(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            problem = errors.ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(problem.pop("$defs", {}))
-            schemas["ProblemBody"] = problem
+            for body in (errors.ProblemBody, acts.StepProblem):
+                problem = body.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
+                schemas.update(problem.pop("$defs", {}))
+                schemas[body.__name__] = problem
             for context in iter_route_contexts(app.routes):
                 if not isinstance(context.original_route, APIRoute) or not context.include_in_schema:
                     continue

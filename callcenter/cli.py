@@ -49,6 +49,15 @@ def _parser() -> argparse.ArgumentParser:
         "--scrub", type=Path, action="append", default=[], metavar="FILE.tsv", help="take such rows out of this file"
     )
 
+    lists = commands.add_parser("lists", help="what the city fills in: responsibility and patrol lists")
+    add_list = lists.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
+        "import", help="a CSV (UTF-8 or GBK) as the list's next version; refused as a whole when a row is wrong"
+    )
+    add_list.add_argument("file", type=Path, metavar="FILE.csv")
+    add_list.add_argument("--name", default="", help="of the list, where there are several")
+    add_list.add_argument("--patrol", action="store_true", help="a patrol list, not a responsibility list")
+    add_list.add_argument("--since", default="", metavar="YYYY-MM-DD", help="first day in force (default: now)")
+
     models = commands.add_parser("models", help="versions of the router, and speech models to fetch")
     actions = models.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("list", help="what there is")
@@ -143,6 +152,17 @@ def _run(settings: Settings, arguments: argparse.Namespace) -> int:
             if arguments.action == "export":
                 return insight.export(settings, arguments.out, sys.stdout)
             return insight.check(settings, arguments.scrub, sys.stdout)
+        case "lists":
+            from callcenter.cases.list_commands import import_file
+
+            return import_file(
+                settings,
+                arguments.file,
+                sys.stdout,
+                name=arguments.name,
+                patrol=arguments.patrol,
+                since=arguments.since,
+            )
         case "models":
             return _models(settings, arguments)
         case "transcribe":

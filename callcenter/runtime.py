@@ -25,10 +25,21 @@ from callcenter.calls.ledger import CallLedger
 from callcenter.calls.line import Line
 from callcenter.calls.recovery import Recovery
 from callcenter.calls.session import Parts
+from callcenter.cases.act_effects import RESUME
+from callcenter.cases.acts import resume_job
+from callcenter.cases.city_settings import DEFAULT_CITY
+from callcenter.cases.lamps import RING
+from callcenter.cases.recounting import RECOUNT, recount_handler
+from callcenter.cases.ringing import ring_handler
+from callcenter.cases.supervision import LampWatch
 from callcenter.compute.client import ComputeClient
 from callcenter.dispatch.feed import FeedSequencer
 from callcenter.insight.drift import DriftWatch
 from callcenter.insight.versions import follow
+from callcenter.jobs.runner import Runner
+from callcenter.jobs.store import Backoff
+from callcenter.messages import policy, sending
+from callcenter.messages.gateways import gateway_of
 from callcenter.settings import Settings
 from callcenter.storage.engine import Database
 from callcenter.telephony.agi import AgiServer
@@ -89,6 +100,7 @@ class Runtime:
         sequencer = FeedSequencer(database)
         await sequencer.start()
         self._stack.push_async_callback(sequencer.stop)
+        await self._start_jobs(database)
         drift = DriftWatch(database, settings)
         services = Services(
             settings=settings,
@@ -114,6 +126,20 @@ class Runtime:
         gc.collect()
         gc.freeze()
         self._announce(await access.first_start(), compute)
+
+    async def _start_jobs(self, database: Database) -> None:
+        """What is done after a change, and the lamps; stopped lamps first, then jobs, then the gateway they use."""
+        settings = self.settings
+        policy.use(policy.Policy.from_settings(settings))
+        gateway = gateway_of(settings)
+        if gateway is not None:
+            self._stack.push_async_callback(gateway.close)
+        backoff = Backoff.from_settings(settings)
+        handlers = {**sending.handlers(gateway, backoff=backoff), RING: ring_handler(), RESUME: resume_job}
+        handlers[RECOUNT] = recount_handler(DEFAULT_CITY)
+        for part in (Runner(database, handlers, backoff=backoff), LampWatch(database, every_s=settings.lamp_every_s)):
+            await part.start()
+            self._stack.push_async_callback(part.stop)
 
     async def _start_line(self, parts: Parts, database: Database, ports: Ports) -> None:
         settings = self.settings

@@ -87,6 +87,24 @@ class Settings(BaseSettings):
     )
     category_standard: str = Field("GB/T 30428.2-2013", description="the urban categories a case is filed under")
 
+    # -- jobs, lamps, messages --------------------------------------------------------------------------------------
+    job_first_wait_s: float = Field(5, gt=0, description="a failed job waits so long, then twice as long each time")
+    job_longest_wait_s: float = Field(3600, gt=0, description="the longest wait between two attempts of a job")
+    job_attempts: int = Field(12, ge=1, description="attempts after which a job is given up and somebody has to look")
+    lamp_every_s: float = Field(15, gt=0, description="how often the lamps of cases are looked after")
+    message_gateway: str = Field(
+        "", description="where messages go: file (in data_dir), file:/path, https://…; empty: nowhere, all are withheld"
+    )
+    message_gateway_secret: SecretStr = Field(
+        SecretStr(""), description="signs what an HTTP gateway gets (HMAC-SHA-256); required with one"
+    )
+    message_gateway_timeout_s: float = Field(10, gt=0, le=40, description="an answer of the gateway takes no longer")
+    message_daily_limit: int = Field(5, ge=0, description="messages a day to one citizen; more are refused")
+    message_unit_daily_limit: int = Field(200, ge=0, description="messages a day to one unit; more are refused")
+    message_neutral_template: str = Field(
+        "", description="sent instead for a confidential or emergency case; empty: nothing at all is sent"
+    )
+
     # -- HTTP ------------------------------------------------------------------------------------------------------
     http_host: str = Field("127.0.0.1")
     http_port: int = Field(8080, ge=0, le=65535)

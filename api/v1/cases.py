@@ -1,12 +1,14 @@
 """Cases: the list, one of them, and a person's word on its category."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from api.errors import FieldProblem, Problem, not_found, responses
 from api.security import require, services_of
@@ -19,6 +21,8 @@ from api.v1.shapes import (
     View,
     case_out,
     checked_cursor,
+    may_see,
+    unit_scope,
     view_for,
     visible,
 )
@@ -26,7 +30,20 @@ from callcenter.access.permissions import Permission
 from callcenter.access.principal import Principal
 from callcenter.calls.desk import CaseMoved, Desk, NothingToConfirm
 from callcenter.cases import repository
-from callcenter.cases.model import CANCELLED, DRAFT, REPORTED, STATES, CaseLog, Confirmation
+from callcenter.cases.life import LAMPS
+from callcenter.cases.model import (
+    CANCELLED,
+    DRAFT,
+    NOT_ACCEPTED,
+    PENDING_FILING,
+    PENDING_VERIFY,
+    REPORTED,
+    STATES,
+    CaseLog,
+    Confirmation,
+)
+from callcenter.cases.search import find_cases
+from callcenter.cases.search_filters import BadSearch, Find
 from classifier.taxonomy import Category, TaxonomyError, load
 
 router = APIRouter(prefix="/api/v1", tags=["cases"])
@@ -34,7 +51,7 @@ router = APIRouter(prefix="/api/v1", tags=["cases"])
 Reader = Annotated[Principal, require(Permission.CASES_READ)]
 Confirmer = Annotated[Principal, require(Permission.CASES_CONFIRM)]
 
-UNFILED: Final = frozenset({DRAFT, REPORTED, CANCELLED})
+UNFILED: Final = frozenset({DRAFT, REPORTED, PENDING_VERIFY, PENDING_FILING, NOT_ACCEPTED, CANCELLED})
 """States of cases that no unit has."""
 
 NOTHING: Final = {
@@ -44,7 +61,9 @@ NOTHING: Final = {
 }
 """Why there is nothing to confirm, by the desk's reason."""
 
-State = Literal["draft", "reported", "pending_dispatch", "cancelled"]
+State = Literal[STATES]  # type: ignore[valid-type]
+Lamp = Literal[LAMPS]  # type: ignore[valid-type]
+AREA: Final = r"^[0-9A-Za-z-]{0,24}$"
 
 
 class CaseList(BaseModel):
@@ -115,7 +134,7 @@ CaseRef = Annotated[
 ]
 
 
-async def _find(request: Request, principal: Principal, ref: str) -> repository.CaseDetail:
+async def find_case(request: Request, principal: Principal, ref: str) -> repository.CaseDetail:
     """The case that ``ref`` names, if ``principal`` may know of it. Raises Problem 404."""
     found: repository.CaseDetail | None = None
     async with services_of(request).db.read() as session:
@@ -126,13 +145,16 @@ async def _find(request: Request, principal: Principal, ref: str) -> repository.
                 found = await repository.get_case(session, UUID(ref))
         except (ValueError, repository.CaseNotFound):
             found = None
-    if found is None or not visible(found.case, principal):
+        if found is not None and not await may_see(session, found.case, principal):
+            found = None
+    if found is None:
         # What was asked for is not repeated: it may be anything.
         raise not_found("a case with that id or number")
     return found
 
 
-def _detail(found: repository.CaseDetail, view: View) -> CaseDetail:
+def detail_of(found: repository.CaseDetail, view: View) -> CaseDetail:
+    """``found`` as ``view`` has it."""
     return CaseDetail(
         **case_out(found.case, found.particulars, view).model_dump(),
         log=[_log(row) for row in found.log],
@@ -152,33 +174,62 @@ def _confirmation(row: Confirmation) -> ConfirmationOut:
 async def list_cases(
     principal: Reader,
     request: Request,
-    state: Annotated[list[State] | None, Query(max_length=8, description="several may be given")] = None,
+    state: Annotated[list[State] | None, Query(max_length=len(STATES), description="several may be given")] = None,
     domain: Literal["urban", "social"] | None = None,
     decision: Literal["auto", "confirm"] | None = None,
     category: Annotated[str | None, Query(pattern=r"^[0-9A-Za-z.-]{1,16}$", description="a category's code")] = None,
+    number: Annotated[str | None, Query(pattern=r"^[0-9]{4,20}$", description="a number, or how it begins")] = None,
+    area: Annotated[str | None, Query(pattern=AREA, description="an area's code: it and all below it")] = None,
+    unit: Annotated[UUID | None, Query(description="the unit that has the order, as lead")] = None,
+    lamp: Annotated[Lamp | None, Query(description="the highest lamp lit")] = None,
+    source: Annotated[str | None, Query(pattern=r"^[0-9a-z_]{1,16}$", examples=["phone"])] = None,
+    created_from: Annotated[AwareDatetime | None, Query(description="not before this")] = None,
+    created_before: Annotated[AwareDatetime | None, Query(description="before this")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> CaseList:
-    """The newest first, numbers masked. Without `cases:read_drafts` only filed cases."""
-    states: list[str] = list(state or ())
-    if not principal.may(Permission.CASES_READ_DRAFTS):
-        if refused := [one for one in states if one in UNFILED]:
-            needed = Permission.CASES_READ_DRAFTS
-            raise Problem(403, "permission_missing", f"state {refused[0]} needs {needed}, not among your permissions")
-        states = states or [one for one in STATES if one not in UNFILED]
+    """The newest first, numbers masked. Without `cases:read_drafts` only filed cases. A page may have fewer items than
+    asked for, or none, and still a `next`. By words and telephone: `POST /cases/search`."""
+    find = Find(
+        number=number or "",
+        area=area or "",
+        states=allowed_states(state or (), principal),
+        unit=unit,
+        lamp=lamp or "",
+        domain=domain or "",
+        decision=decision or "",
+        category=category or "",
+        source=source or "",
+        created_from=created_from,
+        created_before=created_before,
+        filed_only=not principal.may(Permission.CASES_READ_DRAFTS),
+    )
+    return await found_page(find, principal, request, limit=limit, cursor=cursor)
+
+
+async def found_page(find: Find, principal: Principal, request: Request, *, limit: int, cursor: str | None) -> CaseList:
+    """A page of what ``find`` says, as ``principal`` may see it. Raises Problem 422."""
+    after = checked_cursor(cursor)
     async with services_of(request).db.read() as session:
-        page = await repository.list_cases(
-            session,
-            states=states,
-            domain=domain,
-            decision=decision,
-            category=category,
-            limit=limit,
-            after=checked_cursor(cursor),
-        )
+        if (scope := await unit_scope(session, principal)) is not None:
+            find = replace(find, unit=scope)
+        try:
+            page = await find_cases(session, find, limit=limit, after=after)
+        except BadSearch as fault:
+            problem = FieldProblem(where=str(fault).partition(":")[0], problem="cannot be looked for")
+            raise Problem(422, "value_refused", str(fault), errors=[problem]) from None
     view = View.masked(principal)
     items = [case_out(row.case, row.particulars, view) for row in page.rows if visible(row.case, principal)]
     return CaseList(items=items, next=page.next)
+
+
+def allowed_states(states: Sequence[str], principal: Principal) -> list[str]:
+    """``states`` as they were asked for. Raises Problem 403 for one of cases that no unit has, where the permission is
+    missing."""
+    if not principal.may(Permission.CASES_READ_DRAFTS) and (refused := [one for one in states if one in UNFILED]):
+        needed = Permission.CASES_READ_DRAFTS
+        raise Problem(403, "permission_missing", f"state {refused[0]} needs {needed}, not among your permissions")
+    return list(states)
 
 
 @router.get("/cases/{case}", summary="One case", responses=responses(404))
@@ -186,9 +237,9 @@ async def get_case(
     case: CaseRef, principal: Reader, request: Request, particulars: ParticularsReason = None
 ) -> CaseDetail:
     """By id or number, with its log and what people said of its category."""
-    found = await _find(request, principal, case)
+    found = await find_case(request, principal, case)
     view = await view_for(request, principal, particulars, lambda: f"case:{found.case.id}")
-    return _detail(found, view)
+    return detail_of(found, view)
 
 
 @router.post("/cases/{case}/confirm", summary="Confirm or correct the category", responses=responses(404, 409))
@@ -205,8 +256,8 @@ async def confirm_case(case: CaseRef, word: Confirm, principal: Confirmer, reque
             "body.blind is true without body.category: who has not seen the router's answer cannot confirm it",
             errors=[FieldProblem(where="body.category", problem="needed when blind is true")],
         )
-    found = await _find(request, principal, case)
-    choice = await asyncio.to_thread(_choice, word.category) if word.category is not None else None
+    found = await find_case(request, principal, case)
+    choice = await asyncio.to_thread(category_of, word.category) if word.category is not None else None
     seen = case_out(found.case, found.particulars, View.masked(principal)).category
     desk = services.desk or Desk(services.db, services.bus)
     try:
@@ -227,10 +278,10 @@ async def confirm_case(case: CaseRef, word: Confirm, principal: Confirmer, reque
         ) from None
     except NothingToConfirm as fault:
         raise Problem(409, "conflict", NOTHING[fault.reason]) from None
-    return _detail(await _find(request, principal, str(found.case.id)), View.masked(principal))
+    return detail_of(await find_case(request, principal, str(found.case.id)), View.masked(principal))
 
 
-def _choice(wanted: CategoryChoice) -> Category:
+def category_of(wanted: CategoryChoice) -> Category:
     """The category with its names; reads files the first time. Raises Problem 422 when the standard has none such."""
     try:
         return load(wanted.standard).by_code(wanted.kind, wanted.code)

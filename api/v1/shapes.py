@@ -8,13 +8,17 @@ from uuid import UUID
 
 from fastapi import Query, Request
 from pydantic import BaseModel, Field
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.errors import FieldProblem, Problem
 from api.security import address_of, services_of
 from callcenter.access.masking import mask_number, mask_text
-from callcenter.access.permissions import Permission
+from callcenter.access.model import User
+from callcenter.access.permissions import Permission, Role, permissions_of
 from callcenter.access.principal import Principal
 from callcenter.cases.model import Case, CaseParticulars
+from callcenter.cases.repository import had_order
 from callcenter.storage.rows import decode_cursor
 
 Reason = Literal["callback", "emergency", "verification", "complaint"]
@@ -46,6 +50,12 @@ class View:
         if not number or (secrecy and not self.trusted):
             return ""
         return number if self.full else mask_number(number)
+
+    def name(self, name: str | None, *, secrecy: bool) -> str:
+        """A person's name as this view has it: 王*; empty when not known, erased, or kept secret."""
+        if not name or (secrecy and not self.trusted):
+            return ""
+        return name if self.full else name[0] + "*" * (len(name) - 1)
 
     def text(self, text: str | None) -> str | None:
         """Words as this view has them; None after erasure."""
@@ -88,8 +98,36 @@ async def view_for(request: Request, principal: Principal, reason: Reason | None
 
 
 def visible(case: Case, principal: Principal) -> bool:
-    """Whether ``principal`` may know of ``case``: units see what is filed, and nothing before."""
+    """Whether ``principal`` may know of ``case``: units see what is filed, and nothing before.
+
+    For a person of a unit that is not all, see ``unit_scope``.
+    """
     return case.filed_at is not None or principal.may(Permission.CASES_READ_DRAFTS)
+
+
+def only_own_cases(principal: Principal) -> bool:
+    """Whether ``principal`` reads cases as a person of a unit and as nothing else: then only those of that unit."""
+    others = permissions_of(role for role in principal.roles if role != Role.UNIT)
+    return principal.kind == "user" and Role.UNIT in principal.roles and Permission.CASES_READ not in others
+
+
+async def unit_scope(session: AsyncSession, principal: Principal) -> UUID | None:
+    """The unit whose cases alone ``principal`` may see; None: no such limit. Raises Problem 403 for a person of a unit
+    who belongs to none yet."""
+    if not only_own_cases(principal):
+        return None
+    unit = await session.scalar(select(User.unit_id).where(User.id == principal.id))
+    if unit is None:
+        raise Problem(403, "permission_missing", "your account belongs to no unit: have an administrator set it")
+    return unit
+
+
+async def may_see(session: AsyncSession, case: Case, principal: Principal) -> bool:
+    """Whether ``principal`` may know of ``case``, units by the orders they have or had."""
+    if not visible(case, principal):
+        return False
+    unit = await unit_scope(session, principal)
+    return unit is None or await had_order(session, case.id, unit)
 
 
 def checked_cursor(cursor: str | None) -> str | None:
@@ -126,7 +164,7 @@ class CaseOut(BaseModel):
 
     id: UUID
     number: str | None = Field(description="null while it is a draft", examples=["2026112000001"])
-    state: str = Field(description="draft, reported, pending_dispatch or cancelled", examples=["pending_dispatch"])
+    state: str = Field(description="one of the states of docs/cases.md", examples=["pending_dispatch"])
     source: str = Field(examples=["phone"])
     call: UUID | None = Field(description="the call it came from")
     disposition: str = Field(description="case, question or none", examples=["case"])
@@ -146,6 +184,35 @@ class CaseOut(BaseModel):
     completed_at: datetime | None
     filed_at: datetime | None = Field(description="from here on units see it")
     pulled_at: datetime | None = Field(description="when a dispatch system first pulled it")
+    reporter_name: str = Field(description="masked; empty when not given or kept secret", examples=["王*"])
+    callback_number: str = Field(description="masked; empty when not given or kept secret", examples=["138****1234"])
+    wish: str | None = Field(description="what the citizen hopes for")
+    accused: str | None = Field(description="who or what is complained about")
+    accused_unit: UUID | None = Field(description="the unit complained about: it never gets the order")
+    anonymous: bool
+    wants_reply: bool
+    urgency: str = Field(description="ordinary, urgent or critical", examples=["ordinary"])
+    happened_at: datetime | None
+    area: UUID | None
+    lat: float | None = Field(description="WGS84", examples=[31.03])
+    lon: float | None = Field(description="WGS84", examples=[112.2])
+    line: str | None = Field(description="city, society, security or traffic", examples=["city"])
+    level: int | None = Field(description="1 grid, 2 district part, 3 street, 4 city", examples=[3])
+    verification: str | None = Field(description="verify_first, exempt or dispatch_first", examples=["exempt"])
+    item: UUID | None = Field(description="of the responsibility list")
+    lead_unit: UUID | None = Field(description="whose order it is")
+    due_at: datetime | None = Field(description="of the limit that runs now")
+    lamp: str = Field(description="the highest lit: none, warned, yellow or red", examples=["none"])
+    monitored: bool = Field(description="in the inspectors' box")
+    reworks: int
+    returns: int
+    extensions: int
+    suspensions: int
+    self_handled: bool
+    closed_at: datetime | None
+    outcome: str | None = Field(
+        description="answered, solved, forced, not_accepted, cancelled or handed_over", examples=["solved"]
+    )
 
 
 def case_out(case: Case, particulars: CaseParticulars, view: View) -> CaseOut:
@@ -182,4 +249,31 @@ def case_out(case: Case, particulars: CaseParticulars, view: View) -> CaseOut:
         completed_at=case.completed_at,
         filed_at=case.filed_at,
         pulled_at=case.pulled_at,
+        reporter_name=view.name(particulars.reporter_name, secrecy=case.secrecy),
+        callback_number=view.number(particulars.callback_number, secrecy=case.secrecy),
+        wish=view.text(particulars.wish),
+        accused=view.text(particulars.accused),
+        accused_unit=case.accused_unit_id,
+        anonymous=case.anonymous,
+        wants_reply=case.wants_reply,
+        urgency=case.urgency,
+        happened_at=case.happened_at,
+        area=case.area_id,
+        lat=case.lat,
+        lon=case.lon,
+        line=case.line,
+        level=case.level,
+        verification=case.verification,
+        item=case.item_id,
+        lead_unit=case.lead_unit_id,
+        due_at=case.due_at,
+        lamp=case.lamp,
+        monitored=case.monitored,
+        reworks=case.reworks,
+        returns=case.returns,
+        extensions=case.extensions,
+        suspensions=case.suspensions,
+        self_handled=case.self_handled,
+        closed_at=case.closed_at,
+        outcome=case.outcome,
     )

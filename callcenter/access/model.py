@@ -30,6 +30,8 @@ class User(Base):
     roles: Mapped[list[Any]]
     extension: Mapped[str] = mapped_column(String(16), default="")
     """The agent's telephone; empty for people without one."""
+    unit_id: Mapped[UUID | None] = mapped_column(ForeignKey("units.id"))
+    """The unit that this person acts for; None: the hotline's own people."""
     disabled: Mapped[bool] = mapped_column(default=False)
     failures: Mapped[int] = mapped_column(default=0)
     """Failed sign-ins since the last good one."""

@@ -2,12 +2,17 @@
 
 Three administrators that cannot replace one another (GB/T 22239, level 3): ``admin`` runs the system and reads no
 citizen's particulars, ``supervisor`` answers for the service, ``auditor`` reads what everyone did and changes nothing.
+
+The people of a case have posts (``cases.lifecycle.Post``): a role gives its post and the permission for that post's
+steps. What a permission opens the table of steps may still refuse: two sides of one case are two people's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
+
+from callcenter.cases.steps import Post
 
 
 class Permission(StrEnum):
@@ -25,6 +30,31 @@ class Permission(StrEnum):
     """Confirm or correct the routing of a case."""
     CASES_READ_PARTICULARS = "cases:read_particulars"
     """The citizen's number in full; each such reading is audited."""
+    CASES_REGISTER = "cases:register"
+    """Take in a case that did not come by a call."""
+    CASES_READ_EVIDENCE = "cases:read_evidence"
+    """Pictures: they may show people and homes."""
+    CASES_ADD_EVIDENCE = "cases:add_evidence"
+    CASES_ACT = "cases:act"
+    """Take steps at all; which ones the next five say."""
+    CASES_ACCEPT = "cases:accept"
+    """Steps of the 受理员: answer, have verified, file, have checked, call back, reopen."""
+    CASES_DECIDE = "cases:decide"
+    """Steps of the 值班长: refuse, cancel, designate, close."""
+    CASES_VERIFY = "cases:verify"
+    """Steps of the 监督员: verify, check, deal with a small matter."""
+    CASES_COMMAND = "cases:command"
+    """Steps of the 派遣员: dispatch, grant returns, extensions, suspensions."""
+    CASES_HANDLE = "cases:handle"
+    """Steps of the 专业部门, on the orders of their own unit."""
+    CASES_SUPERVISE = "cases:supervise"
+    """Supervision sheets (督办). Not handling: the case itself stays as it is."""
+    CASES_INSTRUCT = "cases:instruct"
+    """A leader's note (批示)."""
+    EVALUATION_READ = "evaluation:read"
+    """Indicators of areas, units, posts and people."""
+    LISTS_MANAGE = "lists:manage"
+    """Units, areas, responsibility lists, calendar, knowledge base."""
     FEED_PULL = "feed:pull"
     FEED_ACK = "feed:ack"
     USERS_MANAGE = "users:manage"
@@ -44,8 +74,23 @@ class Role(StrEnum):
     SUPERVISOR = "supervisor"
     AGENT = "agent"
     DISPATCHER = "dispatcher"
-    """A dispatch system, or a unit's: pulls what is filed, sees no draft, no full number."""
+    """A dispatch system, or a unit's: pulls what is filed, sees no draft, no full number. The person who dispatches is
+    ``command``."""
     AUDITOR = "auditor"
+    COMMAND = "command"
+    """派遣员 of the command centre."""
+    COLLECTOR = "collector"
+    """监督员, 网格员: looks, and deals with small matters."""
+    UNIT = "unit"
+    """A person of a 专业部门; sees the cases that their unit has or had an order for."""
+    INSPECTOR = "inspector"
+    """监察: reads everything, supervises, edits no handling data."""
+    LEADER = "leader"
+    ANALYST = "analyst"
+    MAINTAINER = "maintainer"
+    """系统维护员: the city's lists and calendar."""
+    VOLUNTEER = "volunteer"
+    """Reports, and no more."""
 
 
 P = Permission
@@ -64,6 +109,13 @@ TABLE: Final = MappingProxyType(
                 P.METRICS_READ,
                 P.INSIGHT_READ,
                 P.MODELS_MANAGE,
+                P.CASES_REGISTER,
+                P.CASES_READ_EVIDENCE,
+                P.CASES_ADD_EVIDENCE,
+                P.CASES_ACT,
+                P.CASES_DECIDE,
+                P.CASES_SUPERVISE,
+                P.EVALUATION_READ,
             }
         ),
         Role.AGENT: frozenset(
@@ -73,12 +125,56 @@ TABLE: Final = MappingProxyType(
                 P.CASES_READ_DRAFTS,
                 P.CASES_CONFIRM,
                 P.CASES_READ_PARTICULARS,
+                P.CASES_REGISTER,
+                P.CASES_READ_EVIDENCE,
+                P.CASES_ADD_EVIDENCE,
+                P.CASES_ACT,
+                P.CASES_ACCEPT,
             }
         ),
         Role.DISPATCHER: frozenset({P.CASES_READ, P.FEED_PULL, P.FEED_ACK}),
         Role.AUDITOR: frozenset(
             {P.CALLS_READ, P.CASES_READ, P.CASES_READ_DRAFTS, P.AUDIT_READ, P.METRICS_READ, P.INSIGHT_READ}
         ),
+        Role.COMMAND: frozenset({P.CASES_READ, P.CASES_READ_EVIDENCE, P.CASES_ACT, P.CASES_COMMAND}),
+        Role.COLLECTOR: frozenset(
+            {
+                P.CASES_READ,
+                P.CASES_READ_DRAFTS,
+                P.CASES_REGISTER,
+                P.CASES_READ_EVIDENCE,
+                P.CASES_ADD_EVIDENCE,
+                P.CASES_ACT,
+                P.CASES_VERIFY,
+            }
+        ),
+        Role.UNIT: frozenset({P.CASES_READ, P.CASES_READ_EVIDENCE, P.CASES_ADD_EVIDENCE, P.CASES_ACT, P.CASES_HANDLE}),
+        Role.INSPECTOR: frozenset(
+            {
+                P.CALLS_READ,
+                P.CALLS_LISTEN,
+                P.CASES_READ,
+                P.CASES_READ_DRAFTS,
+                P.CASES_READ_PARTICULARS,
+                P.CASES_READ_EVIDENCE,
+                P.CASES_SUPERVISE,
+                P.INSIGHT_READ,
+                P.EVALUATION_READ,
+            }
+        ),
+        Role.LEADER: frozenset(
+            {
+                P.CASES_READ,
+                P.CASES_READ_EVIDENCE,
+                P.CASES_SUPERVISE,
+                P.CASES_INSTRUCT,
+                P.INSIGHT_READ,
+                P.EVALUATION_READ,
+            }
+        ),
+        Role.ANALYST: frozenset({P.CASES_READ, P.INSIGHT_READ, P.EVALUATION_READ}),
+        Role.MAINTAINER: frozenset({P.LISTS_MANAGE, P.METRICS_READ}),
+        Role.VOLUNTEER: frozenset({P.CASES_REGISTER, P.CASES_ADD_EVIDENCE}),
     }
 )
 
@@ -89,13 +185,64 @@ ROLE_NAMES: Final = MappingProxyType(
         Role.AGENT: "坐席",
         Role.DISPATCHER: "派遣系统",
         Role.AUDITOR: "审计员",
+        Role.COMMAND: "派遣员",
+        Role.COLLECTOR: "监督员",
+        Role.UNIT: "专业部门",
+        Role.INSPECTOR: "监察",
+        Role.LEADER: "领导",
+        Role.ANALYST: "分析员",
+        Role.MAINTAINER: "系统维护员",
+        Role.VOLUNTEER: "志愿者",
     }
 )
 """The roles as people read them on the screen."""
 
-FOR_KEYS: Final = frozenset(Permission) - {P.USERS_MANAGE, P.KEYS_MANAGE, P.CASES_CONFIRM, P.MODELS_MANAGE}
-"""What an API key can hold. A program that could make users or keys would outlive its own revocation, and a
-confirmation is a person's word: routers are trained on it, and a person answers for the one that is live."""
+POSTS: Final[Mapping[str, Post]] = MappingProxyType(
+    {
+        Role.AGENT: Post.AGENT,
+        Role.SUPERVISOR: Post.DUTY_CHIEF,
+        Role.COMMAND: Post.DISPATCHER,
+        Role.COLLECTOR: Post.COLLECTOR,
+        Role.UNIT: Post.UNIT,
+        Role.INSPECTOR: Post.INSPECTOR,
+        Role.LEADER: Post.LEADER,
+        Role.ANALYST: Post.ANALYST,
+        Role.MAINTAINER: Post.MAINTAINER,
+        Role.VOLUNTEER: Post.VOLUNTEER,
+    }
+)
+"""The post that a role gives in the life of a case. Administrators, auditors and dispatch systems have none; no role
+gives Post.SYSTEM, which is the machine's."""
+
+STEPS_OF: Final[Mapping[Post, Permission]] = MappingProxyType(
+    {
+        Post.AGENT: P.CASES_ACCEPT,
+        Post.DUTY_CHIEF: P.CASES_DECIDE,
+        Post.COLLECTOR: P.CASES_VERIFY,
+        Post.DISPATCHER: P.CASES_COMMAND,
+        Post.UNIT: P.CASES_HANDLE,
+    }
+)
+"""The permission for the steps of a post; a post that is not here takes none."""
+
+FOR_KEYS: Final = frozenset(
+    {
+        P.CALLS_READ,
+        P.CALLS_LISTEN,
+        P.CASES_READ,
+        P.CASES_READ_DRAFTS,
+        P.CASES_READ_PARTICULARS,
+        P.FEED_PULL,
+        P.FEED_ACK,
+        P.AUDIT_READ,
+        P.METRICS_READ,
+        P.INSIGHT_READ,
+    }
+)
+"""What an API key can hold: reading and pulling, named one by one, so that nothing new is a key's by oversight. A
+program that could make users or keys would outlive its own revocation. A confirmation, and every step of a case, is a
+person's: routers are trained on the one, and the log answers for the other with a name. Figures (``insight:read``) name
+no citizen and are for other systems' boards; those of people at work (``evaluation:read``) and pictures are not."""
 
 
 def permissions_of(roles: Iterable[str]) -> frozenset[Permission]:
@@ -122,3 +269,8 @@ def parse_permissions(names: Iterable[str]) -> frozenset[Permission]:
     if unknown:
         raise ValueError(f"unknown permission {unknown[0]!r}: one of {', '.join(p.value for p in Permission)}")
     return frozenset(Permission(name) for name in wanted)
+
+
+def posts_of(roles: Iterable[str]) -> frozenset[Post]:
+    """The posts that the ``roles`` together give."""
+    return frozenset(POSTS[name] for name in roles if name in POSTS)

@@ -10,25 +10,16 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from callcenter.cases import events
-from callcenter.cases.filing import may_file
-from callcenter.cases.model import (
-    CANCELLED,
-    DRAFT,
-    PENDING_DISPATCH,
-    REPORTED,
-    SYSTEM,
-    Case,
-    CaseCounter,
-    CaseLog,
-    CaseParticulars,
-    lot,
-)
-from callcenter.clock import local
-from callcenter.storage.outbox import Refs, add_event
+from callcenter.cases.intake import accept, file_if_allowed
+from callcenter.cases.model import CANCELLED, DRAFT, REPORTED, SYSTEM, Case, CaseParticulars, lot
+from callcenter.cases.record import append_log as append_log
+from callcenter.cases.record import locked as locked
+from callcenter.cases.record import move, next_number
+from callcenter.cases.search_index import index_words
+from callcenter.storage.outbox import add_event
 from callcenter.storage.rows import insert_into, insert_new
 
 NO_MATTER: Final = "completion.no_matter"
@@ -86,12 +77,6 @@ class Suggestion:
         )
 
 
-async def locked(session: AsyncSession, case_id: UUID) -> Case | None:
-    """The case, locked until the transaction ends: whoever changes a case holds its row, so its events come in
-    order."""
-    return await session.get(Case, case_id, with_for_update=True, populate_existing=True)
-
-
 async def follow_words(
     session: AsyncSession,
     case_id: UUID,
@@ -134,7 +119,7 @@ async def follow_words(
     if not opened and case.routing_sequence is not None and case.routing_sequence >= sequence:
         return case  # an older answer, replayed after a newer one
 
-    free = case.confirmed_by is None and case.filed_at is None
+    free = case.confirmed_by is None and case.filed_at is None and (case.number is None or case.state == REPORTED)
     moved = not opened and free and _differs(case, suggestion)
     if free:
         _take(case, suggestion)
@@ -161,6 +146,9 @@ async def follow_words(
     if case.filed_at is not None:
         await append_log(session, case, actor=SYSTEM, action="words_added", from_state=case.state, at=at)
         add_event(session, events.UPDATED, at=at, call=call_id, case=case.id, refs={"version": case.version}, feed=True)
+    elif case.number is not None and case.state != REPORTED:  # being verified, or ended without being filed
+        await append_log(session, case, actor=SYSTEM, action="words_added", from_state=case.state, at=at)
+        add_event(session, events.UPDATED, at=at, call=call_id, case=case.id, refs={"version": case.version})
     elif call_completed:
         await settle(session, case, at)
     return case
@@ -189,88 +177,8 @@ async def settle(session: AsyncSession, case: Case, at: datetime) -> None:
         rule = STATEMENT_COMPLETE if first else MATTER_FOUND_LATER
         await move(session, case, REPORTED, actor=SYSTEM, action="completed", at=at, rule=rule)
         add_event(session, events.COMPLETED, at=at, call=case.call_id, case=case.id, refs={"version": case.version})
+        await accept(session, case, at)
     await file_if_allowed(session, case, at)
-
-
-async def file_if_allowed(session: AsyncSession, case: Case, at: datetime) -> None:
-    """File a reported case when a rule allows it; from then on units see it."""
-    if case.state != REPORTED:
-        return
-    rule = may_file(
-        disposition=case.disposition,
-        decision=case.decision,
-        confirmed=case.confirmed_by is not None,
-        category_code=case.category_code,
-    )
-    if rule is None:
-        return
-    case.filed_at = at
-    await move(session, case, PENDING_DISPATCH, actor=SYSTEM, action="filed", at=at, rule=rule)
-    refs: Refs = {"version": case.version, "rule": rule}
-    add_event(session, events.FILED, at=at, call=case.call_id, case=case.id, refs=refs, feed=True)
-
-
-async def next_number(session: AsyncSession, at: datetime) -> str:
-    """The next case number of the day of ``at`` in Asia/Shanghai: ``2026112000001``.
-
-    Counted in the caller's transaction: two that complete at once wait for one another, and one that rolls back gives
-    its number back.
-    """
-    day = local(at).strftime("%Y%m%d")
-    counter = insert_into(session, CaseCounter).values(day=day, next=2)
-    taken = await session.scalar(
-        counter.on_conflict_do_update(
-            index_elements=[CaseCounter.__table__.c.day], set_={"next": CaseCounter.__table__.c.next + 1}
-        ).returning(CaseCounter.__table__.c.next - 1)
-    )
-    return f"{day}{taken:05d}"
-
-
-async def move(
-    session: AsyncSession,
-    case: Case,
-    state: str,
-    *,
-    actor: str,
-    action: str,
-    at: datetime,
-    rule: str | None = None,
-    detail: dict[str, Any] | None = None,
-) -> None:
-    """Bring a locked case to ``state`` and log the step."""
-    before = case.state
-    case.state = state
-    case.version += 1
-    await append_log(session, case, actor=actor, action=action, from_state=before, at=at, rule=rule, detail=detail)
-
-
-async def append_log(
-    session: AsyncSession,
-    case: Case,
-    *,
-    actor: str,
-    action: str,
-    from_state: str | None,
-    at: datetime,
-    rule: str | None = None,
-    detail: dict[str, Any] | None = None,
-) -> None:
-    """One more line of a locked case's log. ``detail``: references and codes only."""
-    last = await session.scalar(select(func.max(CaseLog.seq)).where(CaseLog.case_id == case.id))
-    session.add(
-        CaseLog(
-            case_id=case.id,
-            seq=(last or 0) + 1,
-            actor=actor,
-            action=action,
-            from_state=from_state,
-            to_state=case.state,
-            rule=rule,
-            version=case.version,
-            detail=detail or {},
-            at=at,
-        )
-    )
 
 
 def _differs(case: Case, suggestion: Suggestion) -> bool:
@@ -314,3 +222,4 @@ async def _write_particulars(
             where=CaseParticulars.__table__.c.erased_at.is_(None),
         )
     )
+    await index_words(session, case_id)

@@ -96,6 +96,7 @@ class Case(Base):
         Index(None, "category_code", "created_at", "id"),
         Index(None, "call_id"),
         Index(None, "lead_unit_id", "state", "created_at", "id"),
+        Index(None, "lead_unit_id", "created_at", "id"),
         Index(None, "area_id", "created_at", "id"),
         Index(None, "lamp", "created_at", "id"),
         # What the share of auto decisions is counted from, without touching the rows.

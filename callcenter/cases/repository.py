@@ -8,46 +8,34 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import ColumnElement, Select, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from callcenter.cases import events
-from callcenter.cases.drafts import append_log, locked, move, settle
+from callcenter.cases.drafts import settle
+from callcenter.cases.life import CaseEvidence, CaseOrder, CaseText
 from callcenter.cases.model import (
     CANCELLED,
     DRAFT,
     PENDING_DISPATCH,
+    PENDING_FILING,
+    PENDING_VERIFY,
     REPORTED,
     Case,
     CaseLog,
     CaseParticulars,
     Confirmation,
 )
+from callcenter.cases.record import CaseError as CaseError
+from callcenter.cases.record import CaseNotFound as CaseNotFound
+from callcenter.cases.record import Conflict as Conflict
+from callcenter.cases.record import append_log, changes_since, locked, move
+from callcenter.cases.search_index import forget_words
 from callcenter.storage.outbox import add_event
 from callcenter.storage.rows import before, encode_cursor
 
 PAGE_LIMIT = 200
 """Rows of one page at most; an answer stays small enough to be rendered and masked within a request."""
-
-
-class CaseError(Exception):
-    """A case cannot be handled as asked; the message names it and the mend."""
-
-
-class CaseNotFound(CaseError):
-    """There is no such case."""
-
-
-class Conflict(CaseError):
-    """Someone or something changed the case since it was read. ``changes``: what, by whom, oldest first."""
-
-    def __init__(self, case_id: UUID, seen: int, actual: int, changes: Sequence[str]) -> None:
-        what = "; ".join(changes) or "no logged step"
-        super().__init__(f"case {case_id} is at version {actual}, you saw {seen}; since then: {what}. Read it again.")
-        self.case_id = case_id
-        self.seen = seen
-        self.actual = actual
-        self.changes = list(changes)
 
 
 class NotConfirmable(CaseError):
@@ -121,15 +109,21 @@ async def list_cases(
     domain: str | None = None,
     decision: str | None = None,
     category: str | None = None,
+    unit: UUID | None = None,
     limit: int = 50,
     after: str | None = None,
 ) -> CasePage:
-    """A page of cases, newest first; ``after`` is the cursor of the page before. Raises ValueError for a bad cursor."""
+    """A page of cases, newest first; ``after`` is the cursor of the page before. Raises ValueError for a bad cursor.
+
+    ``unit``: only cases of which it has or had an order.
+    """
     limit = max(1, min(limit, PAGE_LIMIT))
     query = _rows()
     for column, value in ((Case.domain, domain), (Case.decision, decision), (Case.category_code, category)):
         if value is not None:
             query = query.where(column == value)
+    if unit is not None:
+        query = query.where(_ordered(unit))
     if after is not None:
         query = query.where(before(Case.created_at, Case.id, after))
     query = query.order_by(Case.created_at.desc(), Case.id.desc()).limit(limit + 1)
@@ -168,10 +162,9 @@ async def confirm_routing(
     if case is None:
         raise CaseNotFound(f"no case {case_id}")
     if case.version != expected_version:
-        raise Conflict(
-            case_id, expected_version, case.version, await _changes_since(session, case_id, expected_version)
-        )
-    if case.state not in (DRAFT, REPORTED, PENDING_DISPATCH, CANCELLED):
+        raise Conflict(case_id, expected_version, case.version, await changes_since(session, case_id, expected_version))
+    undecided = (DRAFT, REPORTED, PENDING_VERIFY, PENDING_FILING, PENDING_DISPATCH)
+    if case.state not in undecided and not (case.state == CANCELLED and case.number is None):
         raise NotConfirmable(f"case {case_id} is {case.state}: its category is decided before a unit has it")
     if blind and choice is None:
         raise ValueError(f"case {case_id}: a blind word names a category, there was none to confirm")
@@ -236,27 +229,46 @@ async def confirm_routing(
     return case
 
 
+async def had_order(session: AsyncSession, case_id: UUID, unit: UUID) -> bool:
+    """Whether a unit has or had an order to handle a case: it may know of that one."""
+    return await session.scalar(select(Case.id).where(Case.id == case_id, _ordered(unit))) is not None
+
+
 async def mark_pulled(session: AsyncSession, ids: Sequence[UUID], at: datetime) -> None:
     """Remember when a dispatch system first got these cases. Not a change of the case: its version stays."""
     await session.execute(update(Case).where(Case.id.in_(ids), Case.pulled_at.is_(None)).values(pulled_at=at))
 
 
 async def erase_particulars(session: AsyncSession, case_id: UUID, *, actor: str, at: datetime) -> None:
-    """Blank what a case knows of people and their words; its number, category, times and log stay."""
+    """Blank what a case knows of people and their words, and everything that was written about it; its pictures are no
+    longer shown. Its number, category, times and log stay."""
     case = await locked(session, case_id)
     if case is None:
         raise CaseNotFound(f"no case {case_id}")
+    nothing = dict.fromkeys(
+        ("text", "address", "reporter_number", "reporter_name", "callback_number", "wish", "accused")
+    )
     blanked = await session.scalar(
         update(CaseParticulars)
         .where(CaseParticulars.case_id == case_id, CaseParticulars.erased_at.is_(None))
-        .values(text=None, address=None, reporter_number=None, erased_at=at)
+        .values(**nothing, erased_at=at)
         .returning(CaseParticulars.case_id)
     )
+    # Written after an erasure, too: a case lives on and people go on writing.
+    texts = update(CaseText).where(CaseText.case_id == case_id, CaseText.erased_at.is_(None))
+    await session.execute(texts.values(text=None, erased_at=at))
+    pictures = update(CaseEvidence).where(CaseEvidence.case_id == case_id, CaseEvidence.erased_at.is_(None))
+    await session.execute(pictures.values(erased_at=at))
     if blanked is None:
         return
+    await forget_words(session, case_id)
     await append_log(session, case, actor=actor, action="erased", from_state=case.state, at=at)
     feed = case.filed_at is not None
     add_event(session, events.ERASED, at=at, call=case.call_id, case=case.id, feed=feed)
+
+
+def _ordered(unit: UUID) -> "ColumnElement[bool]":
+    return exists().where(CaseOrder.case_id == Case.id, CaseOrder.unit_id == unit)
 
 
 def _rows() -> "Select[Case, CaseParticulars]":
@@ -273,10 +285,3 @@ async def _detail(session: AsyncSession, query: "Select[Case]", name: str) -> Ca
         select(Confirmation).where(Confirmation.case_id == case.id).order_by(Confirmation.at, Confirmation.id)
     )
     return CaseDetail(case, particulars, list(log), list(words))
-
-
-async def _changes_since(session: AsyncSession, case_id: UUID, version: int) -> list[str]:
-    rows = await session.scalars(
-        select(CaseLog).where(CaseLog.case_id == case_id, CaseLog.version > version).order_by(CaseLog.seq)
-    )
-    return [f"{row.action} by {row.actor}" + (f" ({row.rule})" if row.rule else "") for row in rows]

@@ -13,12 +13,14 @@ MODULES: Final = (
     "callcenter.cases.model",
     "callcenter.cases.life",
     "callcenter.cases.lists",
+    "callcenter.cases.search_index",
     "callcenter.jobs.model",
     "callcenter.messages.model",
     "callcenter.dispatch.model",
     "callcenter.storage.outbox",
     "callcenter.access.model",
     "callcenter.insight.model",
+    "callcenter.insight.evaluation_model",
 )
 
 

@@ -56,7 +56,22 @@ def test_administrators_cannot_replace_one_another() -> None:
 
 
 def test_no_key_can_make_users_or_keys_or_give_a_persons_word() -> None:
-    assert not FOR_KEYS & {P.USERS_MANAGE, P.KEYS_MANAGE, P.CASES_CONFIRM}
+    assert not FOR_KEYS & {P.USERS_MANAGE, P.KEYS_MANAGE, P.CASES_CONFIRM, P.MODELS_MANAGE}
+
+
+def test_a_key_reads_and_pulls_and_takes_no_step_of_a_case() -> None:
+    changing = ("manage", "act", "accept", "decide", "verify", "command", "handle", "register", "supervise", "instruct")
+    assert {one for one in FOR_KEYS if one.rpartition(":")[2] in (*changing, "confirm", "add_evidence")} == set()
+    assert {one.rpartition(":")[2] for one in FOR_KEYS} == {
+        *("read", "listen", "read_drafts", "read_particulars", "pull", "ack"),
+    }
+    assert not FOR_KEYS & {P.EVALUATION_READ, P.CASES_READ_EVIDENCE}, "people at work, and pictures, are for people"
+
+
+def test_a_person_of_a_unit_and_a_volunteer_see_no_draft_and_no_number() -> None:
+    for role in (Role.UNIT, Role.COMMAND, Role.VOLUNTEER, Role.MAINTAINER, Role.ANALYST):
+        assert not TABLE[role] & {P.CASES_READ_DRAFTS, P.CASES_READ_PARTICULARS, P.CALLS_READ, P.CALLS_LISTEN}, role
+    assert P.CASES_READ not in TABLE[Role.VOLUNTEER] | TABLE[Role.MAINTAINER]
 
 
 def test_roles_are_put_in_order_and_unknown_ones_named() -> None:

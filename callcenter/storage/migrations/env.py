@@ -5,6 +5,7 @@ from typing import Any, Literal
 from alembic import context
 
 from callcenter.storage.base import BigId, JsonType, UtcDateTime
+from callcenter.storage.migrate import in_models
 from callcenter.storage.schema import metadata
 
 
@@ -30,5 +31,6 @@ context.configure(
     compare_server_default=True,
     render_as_batch=connection.dialect.name == "sqlite",
     render_item=written,
+    include_name=in_models,
 )
 context.run_migrations()

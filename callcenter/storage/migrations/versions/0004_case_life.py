@@ -547,9 +547,17 @@ def upgrade() -> None:
         batch_op.create_foreign_key(batch_op.f("fk_cases_lead_unit_id_units"), "units", ["lead_unit_id"], ["id"])
         batch_op.create_foreign_key(batch_op.f("fk_cases_asset_owner_id_units"), "units", ["asset_owner_id"], ["id"])
 
+    with op.batch_alter_table("users", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("unit_id", sa.Uuid(), nullable=True))
+        batch_op.create_foreign_key(batch_op.f("fk_users_unit_id_units"), "units", ["unit_id"], ["id"])
+
 
 def downgrade() -> None:
     """Back to cases that end at dispatch."""
+
+    with op.batch_alter_table("users", schema=None) as batch_op:
+        batch_op.drop_constraint(batch_op.f("fk_users_unit_id_units"), type_="foreignkey")
+        batch_op.drop_column("unit_id")
 
     with op.batch_alter_table("cases", schema=None) as batch_op:
         batch_op.drop_constraint(batch_op.f("fk_cases_asset_owner_id_units"), type_="foreignkey")

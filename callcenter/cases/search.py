@@ -1,0 +1,388 @@
+"""Finding cases: by words, number, telephone, place, unit and what else a list is narrowed by; the newest first.
+
+The work of a page is bounded, however many cases there are. Cases are read in windows of time, from the newest back,
+along the index of whichever filter is sparsest there, and the other filters are tried on what a window holds. When the
+last of STEPS has been read and the page is not full, it is given as it is, with the cursor of where the search stood: a
+page may be short, or empty, and still have a ``next``. Nothing is counted.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Text,
+    Uuid,
+    and_,
+    cast,
+    column,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import TSQUERY
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.elements import UnaryExpression
+from sqlalchemy.sql.operators import custom_op
+
+from callcenter.cases.model import Case, CaseParticulars
+from callcenter.cases.repository import PAGE_LIMIT, CasePage, CaseRow
+from callcenter.cases.search_filters import (
+    LONGEST_WORDS,
+    BadSearch,
+    Find,
+    Position,
+    begins,
+    below,
+    first_position,
+)
+from callcenter.cases.search_index import (
+    FIRST_SECOND,
+    SLOTS,
+    TAILS,
+    CaseSearch,
+    digits_of,
+    key_floor,
+    secret,
+    tail_token,
+    word_tokens,
+)
+from callcenter.city.model import Unit
+from callcenter.clock import now
+from callcenter.storage.rows import decode_cursor, encode_cursor
+
+STEPS: Final = (100, 1_000, 6_000)
+"""Rows of the sparsest filter that the windows of a page hold, about: the first is what nearly all pages need, together
+they are what either database reads and tries within 50 ms (``scripts/bench/cases``)."""
+RARE: Final = 12
+"""Fewer found in the windows before the last: PostgreSQL is asked for all that have the words. With more, the last
+window fills the page."""
+ENOUGH_AT_ONCE: Final = 8_000
+"""Cases of a rare word or number that are taken together and sorted; more are read by windows."""
+MOST_BRANCHES: Final = 200
+"""Areas that are read each along the index; below more of them there are so many cases that time finds them sooner."""
+
+
+@dataclass(frozen=True)
+class _Way:
+    """An index in the order of time along which cases can be read: those whose ``column`` has one of ``values``; None:
+    all."""
+
+    column: Any = None
+    values: Sequence[Any] = (None,)
+
+
+@dataclass
+class _Search:
+    """One search, prepared: tokens cut, areas looked up."""
+
+    session: AsyncSession
+    find: Find
+    sqlite: bool
+    tokens: frozenset[str] = frozenset()
+    areas: Sequence[UUID] | None = None
+    """None: wherever it is, even unknown; empty: wherever it is."""
+    ways: list[_Way] = field(default_factory=list)
+
+    # -- predicates ----------------------------------------------------------------------------------------------------
+    def col(self, column: Any) -> Any:
+        """``column`` as the filters name it. SQLite keeps no figures of its own on what an index holds and would pick
+        any of them: a plus before it (sqlite.org/optoverview.html) leaves the one that was chosen here."""
+        return UnaryExpression(column, operator=custom_op("+"), type_=column.type) if self.sqlite else column
+
+    def filters(self) -> list[ColumnElement[bool]]:
+        """What is tried on each case of a window, but for its words."""
+        find = self.find
+        equal = (
+            (Case.lead_unit_id, find.unit),
+            (Case.lamp, find.lamp),
+            (Case.domain, find.domain),
+            (Case.decision, find.decision),
+            (Case.category_code, find.category),
+            (Case.source, find.source),
+        )
+        given = [self.col(column) == value for column, value in equal if value]
+        if find.states:
+            given.append(self.col(Case.state).in_(list(find.states)))
+        if find.filed_only:
+            given.append(self.col(Case.filed_at).is_not(None))
+        if find.number:
+            given.append(and_(*begins(self.col(Case.number), find.number)))
+        if self.areas is not None:
+            area = self.col(Case.area_id)
+            given.append(self.among(area, self.areas) if self.areas else area.is_not(None))
+        if find.phone and len(digits_of(find.phone)) not in TAILS:
+            given.append(self._ends_with(digits_of(find.phone)))
+        return given
+
+    def _ends_with(self, digits: str) -> ColumnElement[bool]:
+        """A tail was kept of four and eight digits; for another number of them the number itself decides."""
+        numbers = (CaseParticulars.reporter_number, CaseParticulars.callback_number)
+        plain = [func.replace(func.replace(number, "-", ""), " ", "") for number in numbers]
+        return (
+            select(1)
+            .where(CaseParticulars.case_id == Case.id, or_(*(one.like(f"%{digits}") for one in plain)))
+            .exists()
+        )
+
+    def has_words(self) -> list[ColumnElement[bool]]:
+        """Tries the tokens on the case's own row of the index."""
+        if not self.tokens:
+            return []
+        there: list[ColumnElement[bool]] = [CaseSearch.case_id == Case.id]
+        if self.sqlite:
+            there += [func.instr(CaseSearch.words, f" {token} ") > 0 for token in sorted(self.tokens)]
+        else:
+            # The function, not the operator @@: that one would be looked up in the index, and a common word's whole
+            # list be read for one case.
+            there.append(func.ts_match_vq(CaseSearch.words, self.query()))
+        return [select(1).where(*there).exists()]
+
+    def query(self) -> ColumnElement[Any]:
+        """The tokens as PostgreSQL asks for them; a token has only letters and digits, and ``#``."""
+        return cast(literal(" & ".join(f"'{token}'" for token in sorted(self.tokens)), Text), TSQUERY)
+
+    def match(self) -> str:
+        """The tokens as FTS5 asks for them."""
+        return " AND ".join(f'"{token}"' for token in sorted(self.tokens))
+
+    def among(self, column: Any, values: Sequence[Any]) -> ColumnElement[bool]:
+        """``column`` has one of ``values``; ids, of which there can be many, as one parameter."""
+        if len(values) == 1:
+            return column == values[0]  # type: ignore[no-any-return]
+        if not isinstance(values[0], UUID):
+            return column.in_(list(values))  # type: ignore[no-any-return]
+        if self.sqlite:
+            return column.in_(select(_listed(values).c.value))  # type: ignore[no-any-return]
+        return column == func.any(literal(list(values), ARRAY(Uuid())))  # type: ignore[no-any-return]
+
+    @property
+    def straight(self) -> "tuple[_Way, None] | None":
+        """The way that leads to nothing but what is looked for: its newest are the page."""
+        way = self.ways[0]
+        alone = len(self.ways) == 1 and len(way.values) == 1 and not self.tokens
+        return (way, None) if alone and len(self.filters()) == (way.column is not None) else None
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+    async def way(self, until: Position, rows: int) -> tuple[_Way | None, datetime | None]:
+        """The sparsest way back from ``until``, None for that of the words on SQLite, and how far back it holds
+        ``rows`` cases, about; None: to its end."""
+        best: tuple[float, _Way | None, datetime | None] | None = None
+        for way in self.ways:
+            each = max(20, rows // len(way.values))
+            ends = [one for (one,) in await self.session.execute(self._nth(way, until, each)) if one is not None]
+            best = _sparser(best, way, until, each, ends)
+        if self.tokens and self.sqlite:
+            key = await self.session.scalar(
+                text(
+                    "SELECT rowid FROM case_search_fts WHERE case_search_fts MATCH :match AND rowid < :until"
+                    " ORDER BY rowid DESC LIMIT 1 OFFSET :rows"
+                ),
+                {"match": self.match(), "until": key_floor(until[0]) + SLOTS, "rows": rows},
+            )
+            ends = [] if key is None else [FIRST_SECOND + timedelta(seconds=key // SLOTS)]
+            best = _sparser(best, None, until, rows, ends)
+        assert best is not None  # noqa: S101 - there is always the way of all cases
+        return best[1], best[2]
+
+    def _nth(self, way: _Way, until: Position, rows: int) -> Select[Any]:
+        """When, for each value of the way, the case after ``rows`` of them was opened; NULL where there are fewer."""
+        query = select(Case.created_at).where(Case.created_at <= until[0])
+        query = query.order_by(Case.created_at.desc(), Case.id.desc()).limit(1).offset(rows)
+        if way.column is None:
+            return query
+        if len(way.values) == 1:
+            return query.where(way.column == way.values[0])
+        if not isinstance(way.values[0], UUID):
+            each = [select(query.where(way.column == value).scalar_subquery()) for value in way.values]
+            return union_all(*each)  # type: ignore[return-value]
+        listed = _listed(way.values) if self.sqlite else _unnested(way.values)
+        return select(query.where(way.column == listed.c.value).correlate(listed).scalar_subquery()).select_from(listed)
+
+    async def window(self, way: _Way | None, start: datetime | None, until: Position, limit: int) -> list[Position]:
+        """The newest ``limit`` cases of the way's window that are what is looked for."""
+        created, key = self.col(Case.created_at), self.col(Case.id)
+        query = select(Case.id, Case.created_at).where(*self.filters()).limit(limit)
+        query = query.where(or_(created < until[0], and_(created == until[0], key < until[1])))
+        if way is None:
+            hits = text(
+                "SELECT s.case_id FROM case_search_fts f CROSS JOIN case_search s ON s.key = f.rowid"
+                " WHERE f.case_search_fts MATCH :match AND f.rowid >= :low AND f.rowid < :high"
+            ).bindparams(
+                match=self.match(),
+                low=key_floor(start) if start is not None else 0,
+                high=key_floor(until[0]) + SLOTS,
+            )
+            query = query.where(Case.id.in_(hits))
+            if start is not None:
+                query = query.where(created >= start)
+            return await self._positions(query.order_by(created.desc(), key.desc()))
+        if self.tokens and not self.sqlite and way.column is None:
+            return await self._time_of_words(start, until, limit)
+        query = query.where(*self.has_words(), Case.created_at <= until[0])
+        if start is not None:
+            query = query.where(Case.created_at >= start)
+        if way.column is not None:
+            query = query.where(self.among(way.column, way.values))
+        if len(way.values) == 1:
+            return await self._positions(query.order_by(Case.created_at.desc(), Case.id.desc()))
+        # Read along several places of the index and sorted: the window holds no more than can be.
+        return await self._positions(query.order_by(created.desc(), key.desc()))
+
+    async def _time_of_words(self, start: datetime | None, until: Position, limit: int) -> list[Position]:
+        """A window of the index itself, on PostgreSQL: its rows lie in the order of time, the cases need not be
+        read."""
+        created, key = CaseSearch.created_at, CaseSearch.case_id
+        query = select(key, created).where(func.ts_match_vq(CaseSearch.words, self.query()), created <= until[0])
+        query = query.where(or_(created < until[0], key < until[1]))
+        if start is not None:
+            query = query.where(created >= start)
+        if filters := self.filters():
+            query = query.join(Case, Case.id == key).where(*filters)
+        return await self._positions(query.order_by(created.desc(), key.desc()).limit(limit))
+
+    async def at_once(self, until: Position, limit: int) -> list[Position] | None:
+        """The newest of all that a rare number or, on PostgreSQL, rare words find; None: they are not rare."""
+        find = self.find
+        created = Case.created_at
+        keyset = or_(created < until[0], and_(created == until[0], Case.id < until[1]))
+        bounds = [keyset] if find.created_from is None else [keyset, created >= find.created_from]
+        if len(find.number) >= 8:
+            hits = select(Case.id).where(*begins(Case.number, find.number)).limit(ENOUGH_AT_ONCE + 1)
+            bounds += self.has_words()
+        elif self.tokens and not self.sqlite:
+            hits = select(CaseSearch.case_id).where(CaseSearch.words.op("@@")(self.query())).limit(ENOUGH_AT_ONCE + 1)
+        else:
+            return None
+        ids = (await self.session.scalars(hits)).all()
+        if not ids or len(ids) > ENOUGH_AT_ONCE:
+            return None if ids else []
+        query = select(Case.id, created).where(self.among(Case.id, ids), *self.filters(), *bounds)
+        return await self._positions(query.order_by(self.col(created).desc(), self.col(Case.id).desc()).limit(limit))
+
+    async def _positions(self, query: Any) -> list[Position]:
+        return [(created, key) for key, created in await self.session.execute(query)]
+
+
+async def find_cases(session: AsyncSession, find: Find, *, limit: int = 50, after: str | None = None) -> CasePage:
+    """A page of the cases that are what ``find`` says, the newest first; ``after`` is the cursor of the page before.
+
+    At most PAGE_LIMIT rows; a short page may have a ``next`` (see above). Raises BadSearch, and ValueError for a bad
+    cursor.
+    """
+    limit = max(1, min(limit, PAGE_LIMIT))
+    until = first_position(find)
+    if after is not None:
+        until = min(until, decode_cursor(after))
+    search = await _prepared(session, find)
+    rows: list[Position] = []
+    rare = bool(find.phone) or len(find.number) >= 8
+    for step, size in enumerate(STEPS):
+        if rare or (step == len(STEPS) - 1 and len(rows) < RARE and search.tokens and not search.sqlite):
+            rare = False
+            found = await search.at_once(until, limit + 1 - len(rows))
+            if found is not None:
+                return await _page(session, rows + found, limit, None)
+        way, start = search.straight or await search.way(until, max(size, limit + 1))
+        if find.created_from is not None and (start is None or start <= find.created_from):
+            start, last = find.created_from, True
+        else:
+            last = start is None
+        rows += await search.window(way, start, until, limit + 1 - len(rows))
+        if len(rows) > limit or last:
+            return await _page(session, rows, limit, None)
+        assert start is not None  # noqa: S101 - else it was the last
+        until = (start, UUID(int=0))
+    return await _page(session, rows, limit, until)
+
+
+async def _page(session: AsyncSession, found: list[Position], limit: int, stood: Position | None) -> CasePage:
+    """The cases of the positions; ``stood``: where the search ended without having seen all."""
+    more = found[limit - 1] if len(found) > limit else stood
+    query = select(Case, CaseParticulars).join(CaseParticulars, CaseParticulars.case_id == Case.id)
+    query = query.where(Case.id.in_([key for _, key in found[:limit]]))
+    cases = {case.id: CaseRow(case, particulars) for case, particulars in await session.execute(query)}
+    rows = [cases[key] for _, key in found[:limit] if key in cases]
+    return CasePage(rows, encode_cursor(*more) if more is not None else None)
+
+
+async def _prepared(session: AsyncSession, find: Find) -> _Search:
+    search = _Search(session, find, session.get_bind().dialect.name == "sqlite")
+    tokens: set[str] = set()
+    if find.words.strip():
+        if len(find.words) > LONGEST_WORDS:
+            raise BadSearch(f"words: {len(find.words)} characters, at most {LONGEST_WORDS} are looked for")
+        tokens |= await asyncio.to_thread(word_tokens, find.words)
+        if not tokens:
+            raise BadSearch("words: nothing in them can be looked for; a telephone number is looked for as phone")
+    if find.phone:
+        digits = digits_of(find.phone)
+        if len(digits) < TAILS[0]:
+            raise BadSearch(f"phone: {len(digits)} digits, at least the last {TAILS[0]} are needed")
+        tokens.add(tail_token(digits, await secret()))
+    search.tokens = frozenset(tokens)
+    if find.area:
+        search.areas = await below(session, find.area)
+    if find.unit is not None and await session.get(Unit, find.unit) is None:
+        raise BadSearch(f"unit: there is no unit {find.unit}")
+    search.ways = [
+        _Way(column, [value])
+        for column, value in (
+            (Case.lead_unit_id, find.unit),
+            (Case.lamp, find.lamp),
+            (Case.domain, find.domain),
+            (Case.decision, find.decision),
+            (Case.category_code, find.category),
+        )
+        if value
+    ]
+    if find.states:
+        search.ways.append(_Way(Case.state, list(dict.fromkeys(find.states))))
+    if search.areas and len(search.areas) <= MOST_BRANCHES:
+        search.ways.append(_Way(Case.area_id, search.areas))
+    search.ways = search.ways or [_Way()]
+    if not search.sqlite:
+        # Parameters decide how many rows there are: a plan made for any of them may read a million. What is read here
+        # are some thousand rows by their keys; a scan of the table is never the way to them.
+        await session.execute(
+            select(
+                func.set_config("plan_cache_mode", "force_custom_plan", True),
+                *(func.set_config(f"enable_{one}", "off", True) for one in ("seqscan", "hashjoin", "mergejoin")),
+            )
+        )
+    return search
+
+
+def _sparser(
+    best: "tuple[float, _Way | None, datetime | None] | None",
+    way: _Way | None,
+    until: Position,
+    rows: int,
+    ends: Sequence[datetime],
+) -> "tuple[float, _Way | None, datetime | None]":
+    """``best``, or ``way`` when it has fewer cases a second; ``ends``: how far its branches go back for ``rows``."""
+    newest = min(until[0], now())
+    density = sum(rows / max((newest - end).total_seconds(), 1e-6) for end in ends)
+    if best is not None and best[0] <= density:
+        return best
+    return density, way, max(ends, default=None)
+
+
+def _listed(values: Sequence[UUID]) -> Any:
+    """Ids as rows, on SQLite."""
+    return func.json_each(json.dumps([one.hex for one in values])).table_valued("value")
+
+
+def _unnested(values: Sequence[UUID]) -> Any:
+    """Ids as rows, on PostgreSQL."""
+    return func.unnest(literal(list(values), ARRAY(Uuid()))).table_valued(column("value", Uuid())).render_derived()
