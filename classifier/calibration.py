@@ -13,24 +13,22 @@ from sklearn.linear_model import LogisticRegression
 
 from classifier import corpus
 from classifier.corpus import Row
-from classifier.emergency import signs
 from classifier.evaluation import Judged, wilson
-from classifier.model import Calibration, Model, Scores, domain_evidence, log_odds, softmax
-from classifier.text import clean
+from classifier.model import SURE, Calibration, Model, Scores, domain_evidence, log_odds, softmax
 
 AUTO_TARGET = 0.98
 """P(right) that a decision needs to be ``auto``."""
 AUTO_SUPPORT = 100
 """Unseen rows that must stand behind an auto threshold; fewer prove nothing about 98 %."""
 
-FALSE_ALARMS = 0.03
-"""Share of the corpus's ordinary rows that may raise an alarm. One in twelve of them was written to provoke one, so of
-ordinary calls it is far fewer; a miss costs more than an agent's glance.
+FALSE_ALARMS = 0.01
+"""Share of ordinary calls that may raise an alarm for nothing: an agent who is alarmed more than ten times in a
+thousand calls stops looking.
 """
 
 
 def calibrate(rows: Sequence[Row], scores: Sequence[Scores], model: Model) -> Calibration:
-    """Temperatures by maximum likelihood; the domain by logistic regression on its two pieces of evidence."""
+    """Temperatures by maximum likelihood; the domain by logistic regression on its pieces of evidence."""
 
     def temperature(values: list[tuple[Any, int]]) -> float:
         if not values:
@@ -131,47 +129,62 @@ def auto_threshold(judged: Sequence[Judged]) -> float | None:
     return round(threshold, 6) if threshold is not None else None
 
 
-def alarm_rule(rows: Sequence[Row], scores: Sequence[Scores]) -> tuple[float, ...] | None:
-    """Weights of the score and of each sign, by logistic regression on unseen rows, and the limit that at most
-    FALSE_ALARMS of the ordinary ones reach; see ``Model.emergency``.
+def urgency(rows: Sequence[Row], model: Model) -> tuple[float, ...]:
+    """Of each of ``model.categories``, the share of its rows in which somebody must be called, drawn towards that of
+    all rows as if five more of those stood in each.
+    """
+    index = {category: i for i, category in enumerate(model.categories)}
+    counts, urgent = np.zeros(len(index)), np.zeros(len(index))
+    for row in rows:
+        if row.category in index:
+            counts[index[row.category]] += 1
+            urgent[index[row.category]] += bool(row.emergency)
+    overall = urgent.sum() / max(1.0, counts.sum())
+    return tuple(round(float(v), 4) for v in (urgent + 5 * overall) / (counts + 5))
+
+
+def alarm_weights(rows: Sequence[Row], shown: Any) -> tuple[float, ...] | None:
+    """Weights of what ``Model.shown`` gave for each row, by logistic regression on unseen rows; see
+    ``Model.emergency``. None where the rows do not tell emergencies from others.
     """
     urgent = np.array([bool(row.emergency) for row in rows])
     if not urgent.any() or urgent.all():
         return None
-    shown = _shown(rows, scores)
-    weights = LogisticRegression(C=10.0, max_iter=1000).fit(shown, urgent).coef_[0]
-    total = shown @ weights
-    allowed = int(FALSE_ALARMS * (~urgent).sum())
-    limit = float(np.sort(total[~urgent])[::-1][allowed]) + 1e-4
-    return (*(round(float(w), 5) for w in weights), round(limit, 5))
+    weights = LogisticRegression(C=10.0, max_iter=1000).fit(np.asarray(shown), urgent).coef_[0]
+    return tuple(round(float(w), 5) for w in weights)
 
 
-def _shown(rows: Sequence[Row], scores: Sequence[Scores]) -> Any:
-    return np.array([[float(s.emergency[-1]), *signs(clean(r.text))] for r, s in zip(rows, scores, strict=True)])
+def alarm_limit(rows: Sequence[Row], shown: Any, weights: Sequence[float] | None) -> float | None:
+    """The sum that at most FALSE_ALARMS of ``rows`` that are no emergency reach."""
+    calm = [i for i, row in enumerate(rows) if not row.emergency]
+    if weights is None or not calm:
+        return None
+    total = np.sort((np.asarray(shown) @ np.array(weights))[calm])[::-1]
+    return round(float(total[int(FALSE_ALARMS * len(calm))]) + 1e-4, 5)
 
 
-def alarms(rows: Sequence[Row], scores: Sequence[Scores], rules: Sequence[tuple[float, ...] | None]) -> dict[str, Any]:
+def alarms(rows: Sequence[Row], shown: Sequence[Sequence[float]], rule: Sequence[float] | None) -> dict[str, Any]:
     """Emergencies found and false alarms raised among unseen rows: by the sure patterns alone, and by scores and signs
-    together, as the router does; ``rules`` holds for each row a rule fitted without its fold.
+    together, as the router does; ``shown`` is what ``Model.shown`` gave for each.
 
     The patterns were written with much of the corpus in sight, so their share of this figure flatters them.
     """
     found = dict.fromkeys(("patterns", "together"), 0)
     false = dict(found)
     urgent = sum(bool(row.emergency) for row in rows)
-    for row, shown, rule in zip(rows, _shown(rows, scores), rules, strict=True):
-        by_pattern = bool(shown[1])
-        together = by_pattern if rule is None else float(shown @ np.array(rule[:-1])) >= rule[-1]
+    for row, own in zip(rows, shown, strict=True):
+        by_pattern = bool(own[SURE])
+        together = by_pattern if rule is None else float(np.dot(own, rule[:-1])) >= rule[-1]
         for name, alarm in (("patterns", by_pattern), ("together", together)):
             if alarm:
                 (found if row.emergency else false)[name] += 1
-    ordinary = len(rows) - urgent
+    calm = len(rows) - urgent
     return {
         "emergencies": urgent,
-        "ordinary": ordinary,
+        "ordinary": calm,
         "found": found,
         "false_alarms": false,
         "recall": round(found["together"] / urgent, 4) if urgent else None,
         "interval": [round(v, 4) for v in wilson(found["together"], urgent)],
-        "false_alarms_per_1000": round(1000 * false["together"] / ordinary, 1) if ordinary else None,
+        "false_alarms_per_1000": round(1000 * false["together"] / calm, 1) if calm else None,
     }

@@ -27,8 +27,12 @@ from classifier.routing import Span
 from classifier.taxonomy import Category
 from classifier.text import Traced
 
-FORMAT = 2
+FORMAT = 3
+OLDER_FORMAT = 2
+"""Read as well, so that one can roll back: its rule about emergencies did not ask what the matter may be."""
 HEADS = ("disposition", "domain", "urban", "social", "intent", "emergency")
+SURE = 2 + emergency.SIGNS.index("sure")
+"""Where ``Model.shown`` tells whether the patterns are sure."""
 WEIGHTS_FILE, PLAN_FILE = "weights.npz", "model.json"
 
 
@@ -74,10 +78,7 @@ class Prediction:
     urban: float
     categories: NDArray[np.float64]
     intent: dict[str, float]
-    alarm: float
-    """The score of "somebody must be called"; see ``Model.alarmed``."""
-    services: Floats
-    """The score of each service, in the order of SERVICES."""
+    scores: Scores
     vector: Vector
 
 
@@ -97,9 +98,11 @@ class Model:
     auto_threshold: float | None
     """P(category) from which a decision may be ``auto``; None: this model was never sure enough on unseen rows."""
     emergency: tuple[float, ...] | None = None
-    """What the score of "somebody must be called" and each of ``emergency.SIGNS`` weigh, and last the sum from which
-    somebody must; None: the patterns alone decide.
+    """What each number of ``shown`` weighs, and last the sum from which somebody must be called; None: the patterns
+    alone decide.
     """
+    urgency: tuple[float, ...] = ()
+    """Of each of ``categories``, how often somebody must be called where it is the matter; empty: not known."""
     places: PlaceReader | None = None
     """Reads the place out of a text; None: the patterns of ``extract`` alone."""
     urban_prior: float = 0.5
@@ -157,8 +160,7 @@ class Model:
             urban,
             categories,
             dict(zip(self.intents, map(float, intent), strict=True)),
-            float(scores.emergency[-1]),
-            scores.emergency[:-1],
+            scores,
             vector,
         )
 
@@ -169,18 +171,24 @@ class Model:
             scores.disposition * calibration.disposition + np.array(calibration.disposition_bias), np.float32
         )
 
-    def alarmed(self, alarm: float, services: Floats, cleaned: Traced) -> tuple[str, ...]:
+    def shown(self, prediction: Prediction, signs: tuple[float, ...]) -> tuple[float, ...]:
+        """What speaks for an emergency: the score of "somebody must be called", the log-odds that one must by what the
+        matter may be, and the text's ``emergency.signs``.
+        """
+        likely = log_odds(float(np.dot(prediction.categories, self.urgency))) if self.urgency else 0.0
+        return (float(prediction.scores.emergency[-1]), likely, *signs)
+
+    def alarmed(self, prediction: Prediction, cleaned: Traced) -> tuple[str, ...]:
         """Who must be called, in ascending order: scores and the signs in the text weighed together.
 
         The services are those the patterns name, else the one that scores best.
         """
         if self.emergency is None:
             return emergency.services(cleaned)
-        own, *weights, limit = self.emergency
-        total = own * alarm + sum(w * x for w, x in zip(weights, emergency.signs(cleaned), strict=True))
-        if total < limit:
+        *weights, limit = self.emergency
+        if float(np.dot(self.shown(prediction, emergency.signs(cleaned)), weights)) < limit:
             return ()
-        return emergency.named(cleaned) or (SERVICES[int(np.argmax(services))],)
+        return emergency.named(cleaned) or (SERVICES[int(np.argmax(prediction.scores.emergency[:-1]))],)
 
     def evidence(self, vector: Vector, category: Category, *, most: int = 4) -> tuple[Span, ...]:
         """The pieces of the text that spoke for ``category`` against the others of its domain, as code points.
@@ -295,6 +303,7 @@ def save(model: Model, folder: Path) -> None:
         "calibration": asdict(model.calibration),
         "auto_threshold": model.auto_threshold,
         "emergency": model.emergency,
+        "urgency": model.urgency,
         "urban_prior": model.urban_prior,
     }
     (folder / PLAN_FILE).write_text(json.dumps(plan, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -304,9 +313,10 @@ def load(folder: Path) -> Model:
     """Read what ``save`` wrote. Raises ModelError where files are missing, broken or of another format."""
     try:
         plan: Mapping[str, Any] = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
-        if plan.get("format") != FORMAT:
+        if plan.get("format") not in (OLDER_FORMAT, FORMAT):
             raise ModelError(
-                f"{folder / PLAN_FILE}: format {plan.get('format')!r}, this program reads {FORMAT}: train again"
+                f"{folder / PLAN_FILE}: format {plan.get('format')!r}, this program reads {OLDER_FORMAT} and {FORMAT}:"
+                " train again"
             )
         with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as arrays:
             space = Space(
@@ -327,7 +337,8 @@ def load(folder: Path) -> Model:
             tuple(plan["intents"]),
             Calibration(**calibration),
             plan["auto_threshold"],
-            tuple(plan["emergency"]) if plan["emergency"] else None,
+            _alarm_rule(plan),
+            tuple(plan.get("urgency", ())),
             places,
             plan["urban_prior"],
         )
@@ -343,6 +354,13 @@ def load(folder: Path) -> Model:
     if places is not None and (places.weights.shape != (BUCKETS, 3) or places.transitions.shape != (3, 3)):
         raise ModelError(f"{folder}: place weights of shape {places.weights.shape}, must be {(BUCKETS, 3)}")
     return model
+
+
+def _alarm_rule(plan: Mapping[str, Any]) -> tuple[float, ...] | None:
+    rule = plan["emergency"]
+    if rule and plan["format"] == OLDER_FORMAT:
+        rule = [rule[0], 0.0, *rule[1:]]
+    return tuple(rule) if rule else None
 
 
 def _terms(data: NDArray[np.uint8]) -> tuple[str, ...]:

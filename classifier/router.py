@@ -35,12 +35,17 @@ TURNED_CHARACTERS = 240
 """Characters that may be read again to part a text; at least one parting is tried. One of more than half as many is
 parted only where the caller says that they turn.
 """
+ASKED_SURE = 0.7
+"""P(咨询) from which words that announce a question (请问) make one of a social matter. Of a thing in the street they
+make none: who asks whom to tell of a broken cover has told of it.
+"""
 SHORT = 4
 """Fewer Chinese characters than this say too little to act on unasked."""
 
 Words = Sequence[Mapping[str, Any]]
 
 _HAN = re.compile(r"[\u4e00-\u9fff]")
+_ASKED = re.compile(r"^[^,。!?;]{0,10}(请问|想问|问一下|问一声|问问|咨询|打听)")
 _MINOR = re.compile(
     r"未成年|(孩子|小孩|学生|娃|女儿|儿子|小朋友|幼儿|孙子|孙女|女同学).{0,14}(打|欺负|霸凌|摸|骚扰|虐待|不见|失踪|自杀|伤|跳|割)"
 )
@@ -112,7 +117,7 @@ class Router:
         walk = self._crosswalk(standard)
         cleaned = clean(text)
         prediction, secondary = self._matters(text, cleaned)
-        called = self.model.alarmed(prediction.alarm, prediction.services, cleaned)
+        called = self.model.alarmed(prediction, cleaned)
         if called and emergency.despair(cleaned):
             called += (emergency.CARE_LINE,)
         disposition = self._disposition(cleaned, prediction, bool(called))
@@ -206,6 +211,9 @@ class Router:
         if urgent:
             return "case"
         best = max(prediction.disposition, key=lambda name: prediction.disposition[name])
+        asked = prediction.intent.get("咨询", 0.0) >= ASKED_SURE and _ASKED.search(cleaned.text)
+        if best == "case" and prediction.urban < 0.5 and asked:
+            return "question"
         return "none" if best == "none" else "question" if best == "question" else "case"
 
     def _ranked(self, prediction: Prediction) -> list[tuple[Category, float]]:

@@ -25,6 +25,9 @@ DISPOSITIONS = ("case", "question", "none")
 SERVICES = {"110", "119", "120", "122"}
 FOLDER = Path(__file__).resolve().parent
 
+APART = FOLDER / "apart" / "ordinary.tsv"
+"""Calls as they come in, in their natural mix, by a writer who wrote nothing else here."""
+
 NEAR = 0.8
 """Two rows whose character 3-grams have a higher cosine are the same sentence written twice."""
 ALIKE = 0.5
@@ -78,6 +81,11 @@ def load(paths: Iterable[Path] | None = None) -> list[Row]:
         more = f"\n… and {len(faults) - 20} more" if len(faults) > 20 else ""
         raise CorpusError("\n".join(faults[:20]) + more)
     return rows
+
+
+def apart() -> list[Row]:
+    """The ordinary calls that no weight is learned from: the model is calibrated on them."""
+    return load([APART])
 
 
 def read(path: Path) -> list[tuple[int, dict[str, str]]]:
