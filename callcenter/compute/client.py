@@ -256,7 +256,7 @@ class ComputeClient:
         shadow: Callable[[dict[str, Any]], None] | None = None,
     ) -> dict[str, Any]:
         """Route ``text`` (docs/route.schema.json). ``words``: ``Word`` as dicts; ``heard``: False for typed text.
-        ``shadow`` is called with what a candidate answers to the same, some time after this returned, if there is one.
+        ``shadow`` is called with what a candidate answers to the same, after this returned, if there is one.
 
         Waits through a restart of the child. Raises ComputeTimeout (a TimeoutError) after ``timeout`` seconds and
         ComputeError when there is no router.
@@ -336,7 +336,8 @@ class ComputeClient:
                 self._answer(got.number, content.get("routing"), content.get("error"))
             case Kind.SHADOWED:
                 if (shadow := self._shadows.pop(got.number, None)) is not None:
-                    shadow(got.json()["routing"])
+                    # Both answers may arrive in one reading: whoever waits for the live one goes first.
+                    asyncio.get_running_loop().call_soon(shadow, got.json()["routing"])
             case Kind.RELOADED:
                 content = got.json()
                 self._answer(got.number, content.get("version"), content.get("error"))
