@@ -119,6 +119,7 @@ class ComputeClient:
         self._requests: dict[int, _Request] = {}
         self._found: dict[int, list[Utterance]] = {}
         self._shadows: dict[int, Callable[[dict[str, Any]], None]] = {}
+        self._early: dict[int, dict[str, Any]] = {}
         self._channel: _Channel | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -256,7 +257,7 @@ class ComputeClient:
         shadow: Callable[[dict[str, Any]], None] | None = None,
     ) -> dict[str, Any]:
         """Route ``text`` (docs/route.schema.json). ``words``: ``Word`` as dicts; ``heard``: False for typed text.
-        ``shadow`` is called with what a candidate answers to the same, some time after this returned, if there is one.
+        ``shadow`` is called with what a candidate answers to the same, after this returned, if there is one.
 
         Waits through a restart of the child. Raises ComputeTimeout (a TimeoutError) after ``timeout`` seconds and
         ComputeError when there is no router.
@@ -272,7 +273,11 @@ class ComputeClient:
             answer = await self._ask(number, [asked], timeout, "the router")
         except BaseException:
             self._shadows.pop(number, None)  # a text without an answer has none to be compared with
+            self._early.pop(number, None)
             raise
+        if (early := self._early.pop(number, None)) is not None and shadow is not None:
+            self._shadows.pop(number, None)
+            asyncio.get_running_loop().call_soon(shadow, early)
         if not isinstance(answer, dict):
             raise ComputeError("the router answered without a routing")
         return answer
@@ -335,7 +340,10 @@ class ComputeClient:
                 content = got.json()
                 self._answer(got.number, content.get("routing"), content.get("error"))
             case Kind.SHADOWED:
-                if (shadow := self._shadows.pop(got.number, None)) is not None:
+                if got.number in self._requests:
+                    # Both answers came in one reading, and whoever waits for the live one has not gone on yet.
+                    self._early[got.number] = got.json()["routing"]
+                elif (shadow := self._shadows.pop(got.number, None)) is not None:
                     shadow(got.json()["routing"])
             case Kind.RELOADED:
                 content = got.json()
