@@ -11,9 +11,11 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from api import docs, errors, health, metrics, pages, security
 from api.headers import SecurityHeaders
+from api.limits import NoNul
 from api.services import Services
 from api.v1 import (
     acts,
+    calendar,
     calls,
     cases,
     dispatch,
@@ -27,6 +29,7 @@ from api.v1 import (
     people,
     police,
     register,
+    responsibility,
     search,
     session,
     supervision,
@@ -73,6 +76,7 @@ def create_app(services: Services) -> FastAPI:
         calls,
         cases,
         acts,
+        responsibility,
         register,
         evidence,
         search,
@@ -82,6 +86,7 @@ def create_app(services: Services) -> FastAPI:
         people,
         supervision,
         lists,
+        calendar,
         units,
         knowledge,
         links,
@@ -97,6 +102,7 @@ def create_app(services: Services) -> FastAPI:
     security.check_routes(app)
     # The first added is the innermost: the wall stands within the headers, so that a 500 has them too.
     app.add_middleware(evidence.PictureBodyLimit)
+    app.add_middleware(NoNul)
     app.add_middleware(errors.FaultBoundary)
     app.add_middleware(SecurityHeaders, styles=(docs.STYLE,))
     return app

@@ -42,6 +42,7 @@ MESSAGES: Final[Mapping[str, str]] = {
     "too_many": "Too many requests.",
     "busy": "Too much is waiting already.",
     "conflict": "The thing has changed meanwhile.",
+    "step_refused": "The step cannot be taken.",
     "username_taken": "The username exists already.",
     "last_administrator": "Somebody has to be able to manage users.",
     "setup_link_invalid": "The setup link is not valid.",
@@ -66,6 +67,11 @@ class ProblemBody(BaseModel):
     message: str = Field(description="what the code means", examples=["You may not do that."])
     detail: str = Field(description="the thing, the value and the mend", examples=["cases:confirm is not among yours"])
     errors: list[FieldProblem] = Field(default_factory=list, description="each value refused, with `value_refused`")
+    changes: list[str] = Field(
+        default_factory=list,
+        description="with `conflict`, of a case: what was done since `expected_version`, and by whom",
+        examples=[["file by 0b6f1c1e-6f0f-4a53-9b1e-5d3f8c1a2b3c"]],
+    )
 
 
 class Problem(Exception):
@@ -78,10 +84,18 @@ class Problem(Exception):
         detail: str,
         *,
         errors: Sequence[FieldProblem] = (),
+        changes: Sequence[str] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
-        self.body = ProblemBody(status=status, code=code, message=MESSAGES[code], detail=detail, errors=list(errors))
+        self.body = ProblemBody(
+            status=status,
+            code=code,
+            message=MESSAGES[code],
+            detail=detail,
+            errors=list(errors),
+            changes=list(changes),
+        )
         self.headers = dict(headers or {})
 
     def response(self) -> JSONResponse:
@@ -107,6 +121,12 @@ def not_found(thing: str) -> Problem:
     return Problem(404, "not_found", f"{thing}: not there, or not visible with your permissions")
 
 
+def moved(seen: int, actual: int, changes: Sequence[str]) -> Problem:
+    """409: a case is no longer at the version that was decided on."""
+    what = f"version {seen} was decided on, it is {actual}: read it again"
+    return Problem(409, "conflict", what, changes=changes)
+
+
 _REFUSAL_STATUS: Final[Mapping[type[refusals.AccessRefusal], int]] = {
     refusals.SignInRefused: 401,
     refusals.SetupRefused: 403,
@@ -120,6 +140,11 @@ _HTTP_CODES: Final = {404: "not_found", 405: "method_not_allowed", 413: "body_to
 
 
 def _of_http(fault: HTTPException) -> Problem:
+    if fault.status_code == 400:
+        # FastAPI's word for a body that is no JSON in some ways; in others it says 422.
+        return Problem(
+            422, "value_refused", "the body cannot be read: send JSON in UTF-8, not too deep", headers=fault.headers
+        )
     code = _HTTP_CODES.get(fault.status_code, "value_refused" if fault.status_code < 500 else "internal")
     detail = {
         404: "no such address: see /docs",

@@ -1,4 +1,4 @@
-"""How much of a request is read: a body that is too long is refused before it fills the memory."""
+"""What of a request is read at all: no body that is too long for the memory, no address that no store can keep."""
 
 from typing import Final
 
@@ -42,3 +42,18 @@ class BodyLimit:
             return message
 
         await self.app(scope, counted, send)
+
+
+class NoNul:
+    """Refuses addresses with U+0000: PostgreSQL keeps no such text, and nothing of ours is called so."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] == "http" and ("\0" in scope["path"] or b"%00" in scope.get("query_string", b"")):
+            answer = Problem(422, "value_refused", "the address holds U+0000: leave it out")
+            await answer.response()(scope, receive, send)
+            return
+        await self.app(scope, receive, send)

@@ -29,9 +29,11 @@ from callcenter.calls.model import Call
 from callcenter.calls.repository import read_marks
 from callcenter.calls.timeline import PULLED, spans
 from callcenter.cases import events
+from callcenter.cases.clocks import provisional_open
 from callcenter.cases.model import Case
 from callcenter.dispatch.feed import FeedItem
 from callcenter.dispatch.model import FeedConsumer
+from callcenter.jobs import store as jobs
 from callcenter.storage.engine import store_is_at_fault
 from callcenter.storage.outbox import OutboxEvent
 
@@ -136,6 +138,12 @@ class Metrics:
         self._drift = gauge("hotline_drift", "Drift of the input, shares in [0, 1]; see docs/insight.md", ["measure"])
         self._drifted = gauge("hotline_drift_alarm", "1 while the input has drifted beyond the setting", ["measure"])
         self._bus = gauge("hotline_bus_lost_messages", "Live messages that a page did not get")
+        self._jobs = gauge("hotline_jobs_waiting", "Jobs not done yet, by kind", ["kind"])
+        self._jobs_late = gauge("hotline_jobs_late_seconds", "How long the job that is due longest has waited")
+        self._jobs_given_up = gauge("hotline_jobs_given_up", "Jobs that somebody has to look at (at most 100 counted)")
+        self._provisional = gauge(
+            "hotline_deadlines_provisional", "Running limits counted over days whose holidays are not known yet"
+        )
 
     async def begin(self, services: Services) -> None:
         """Count from here on. A store that is away now is counted from when it is back."""
@@ -172,6 +180,7 @@ class Metrics:
                 await self._count(session)
                 await self._measure(session)
                 await self._feed(session)
+                await self._jobs_and_days(session)
         except Exception as fault:
             if not store_is_at_fault(fault):
                 raise
@@ -268,6 +277,15 @@ class Metrics:
                 .limit(1)
             )
             self._lag.labels(consumer).set(_age(moment, waiting))
+
+    async def _jobs_and_days(self, session: AsyncSession) -> None:
+        waiting = await jobs.counts(session, clock.now())
+        self._jobs.clear()
+        for kind, number in waiting.waiting.items():
+            self._jobs.labels(kind).set(number)
+        self._jobs_late.set(waiting.oldest_due_s)
+        self._jobs_given_up.set(len(await jobs.given_up(session)))
+        self._provisional.set(await provisional_open(session))
 
 
 async def _end(session: AsyncSession) -> int:

@@ -25,21 +25,23 @@ from callcenter.calls.ledger import CallLedger
 from callcenter.calls.line import Line
 from callcenter.calls.recovery import Recovery
 from callcenter.calls.session import Parts
+from callcenter.cases import city_settings
 from callcenter.cases.act_effects import RESUME
 from callcenter.cases.acts import resume_job
-from callcenter.cases.city_settings import DEFAULT_CITY
 from callcenter.cases.lamps import RING
-from callcenter.cases.recounting import RECOUNT, recount_handler
+from callcenter.cases.recounting import RECOUNT, recount_handler, settle_provisional
 from callcenter.cases.ringing import ring_handler
 from callcenter.cases.supervision import LampWatch
 from callcenter.compute.client import ComputeClient
 from callcenter.dispatch.feed import FeedSequencer
+from callcenter.insight import evaluations
 from callcenter.insight.drift import DriftWatch
 from callcenter.insight.versions import follow
 from callcenter.jobs.runner import Runner
 from callcenter.jobs.store import Backoff
 from callcenter.messages import policy, sending
 from callcenter.messages.gateways import gateway_of
+from callcenter.periodic import Periodic
 from callcenter.settings import Settings
 from callcenter.storage.engine import Database
 from callcenter.telephony.agi import AgiServer
@@ -49,6 +51,10 @@ from callcenter.telephony.audiosocket import AudioSocketServer
 from callcenter.telephony.ports import Ports
 
 log = structlog.get_logger()
+
+FOLD_EVERY_S = 60.0
+"""How far the figures of evaluation may lag behind the log."""
+DAY_S = 86_400.0
 
 
 class Runtime:
@@ -130,14 +136,22 @@ class Runtime:
     async def _start_jobs(self, database: Database) -> None:
         """What is done after a change, and the lamps; stopped lamps first, then jobs, then the gateway they use."""
         settings = self.settings
+        if settings.city_file is not None:
+            city_settings.use(city_settings.read(settings.city_file))
         policy.use(policy.Policy.from_settings(settings))
         gateway = gateway_of(settings)
         if gateway is not None:
             self._stack.push_async_callback(gateway.close)
         backoff = Backoff.from_settings(settings)
         handlers = {**sending.handlers(gateway, backoff=backoff), RING: ring_handler(), RESUME: resume_job}
-        handlers[RECOUNT] = recount_handler(DEFAULT_CITY)
-        for part in (Runner(database, handlers, backoff=backoff), LampWatch(database, every_s=settings.lamp_every_s)):
+        handlers[RECOUNT] = recount_handler(city_settings.in_force())
+        for part in (
+            Runner(database, handlers, backoff=backoff),
+            LampWatch(database, every_s=settings.lamp_every_s),
+            Periodic("evaluation", lambda at: evaluations.fold(database, at), every_s=FOLD_EVERY_S),
+            # A newer calendar comes with a newer program, so at the start; and once a day, should one have failed.
+            Periodic("calendar", lambda at: settle_provisional(database, city_settings.in_force(), at), every_s=DAY_S),
+        ):
             await part.start()
             self._stack.push_async_callback(part.stop)
 

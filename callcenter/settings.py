@@ -87,6 +87,11 @@ class Settings(BaseSettings):
     )
     category_standard: str = Field("GB/T 30428.2-2013", description="the urban categories a case is filed under")
 
+    # -- the city -----------------------------------------------------------------------------------------------------
+    city_file: Path | None = Field(
+        None, description="a TOML file of the city's limits, lamps and working hours (docs/deadlines.md); none: ours"
+    )
+
     # -- jobs, lamps, messages --------------------------------------------------------------------------------------
     job_first_wait_s: float = Field(5, gt=0, description="a failed job waits so long, then twice as long each time")
     job_longest_wait_s: float = Field(3600, gt=0, description="the longest wait between two attempts of a job")

@@ -4,14 +4,14 @@ from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Request
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.errors import MEDIA_TYPE, FieldProblem, Problem, ProblemBody, not_found, responses
+from api.errors import MEDIA_TYPE, MESSAGES, FieldProblem, Problem, ProblemBody, moved, not_found, responses
 from api.security import require, services_of
 from api.v1.cases import CaseDetail, CaseRef, Reader, detail_of, find_case
-from api.v1.session import Body
 from api.v1.shapes import View
+from api.v1.values import Moment, Place
 from callcenter import clock
 from callcenter.access.permissions import STEPS_OF, Permission, posts_of
 from callcenter.access.principal import Principal
@@ -37,7 +37,7 @@ class LegalSteps(BaseModel):
     legal: list[Action] = Field(examples=[["dispatch"]])
 
 
-class Act(Body):
+class Act(Place):
     """One step, with what it needs; `legal` of a refusal, and its reason, say what that is."""
 
     action: Action = Field(examples=["sign"])
@@ -50,7 +50,7 @@ class Act(Body):
     result: Literal["exists", "not_exists", "cannot_tell", "passed", "failed"] | None = Field(
         None, description="of verify: exists, not_exists, cannot_tell; of check: passed, failed"
     )
-    until: AwareDatetime | None = Field(None, description="of ask_suspension")
+    until: Moment | None = Field(None, description="of ask_suspension")
     reached: bool | None = Field(None, description="of call_back")
     satisfaction: Literal["satisfied", "basically", "dissatisfied"] | None = None
     granted: bool | None = Field(None, description="of judge_appeal and confirm_appeal")
@@ -58,8 +58,6 @@ class Act(Body):
     police_number: Annotated[str, Field(max_length=40)] = Field("", description="of hand_over")
     collector: UUID | None = Field(None, description="of ask_verify and ask_check: who is asked to look")
     call: UUID | None = Field(None, description="of call_back: the call")
-    lat: float | None = Field(None, ge=-90, le=90, description="of verify and check, WGS84")
-    lon: float | None = Field(None, ge=-180, le=180)
 
     def given(self) -> Given:
         """The codes of it."""
@@ -89,11 +87,10 @@ class Act(Body):
 
 
 class StepProblem(ProblemBody):
-    """409: the case has changed (`conflict`), or the step cannot be taken (`step_refused`)."""
+    """409: the case has changed (`conflict`, see `changes`), or the step cannot be taken (`step_refused`)."""
 
     reason: str = Field("", description="why the step is refused")
     legal: list[Action] = Field(default_factory=list, description="what you could do instead")
-    changes: list[str] = Field(default_factory=list, description="what was done since `expected_version`, and by whom")
 
 
 class _Refusal(Problem):
@@ -157,22 +154,14 @@ async def take_step(case: CaseRef, step: Act, principal: Doer, request: Request)
             )
     except CaseNotFound:
         raise not_found("a case with that id or number") from None
-    except Conflict as moved:
-        raise _Refusal(
-            StepProblem(
-                status=409,
-                code="conflict",
-                message="The thing has changed meanwhile.",
-                detail=f"version {moved.seen} was decided on, it is {moved.actual}: read it again",
-                changes=moved.changes,
-            )
-        ) from None
+    except Conflict as fault:
+        raise _Refusal(StepProblem(**moved(fault.seen, fault.actual, fault.changes).body.model_dump())) from None
     except Refused as refused:
         raise _Refusal(
             StepProblem(
                 status=409,
                 code="step_refused",
-                message="The step cannot be taken.",
+                message=MESSAGES["step_refused"],
                 detail=str(refused),
                 errors=[FieldProblem(where="body.action", problem=refused.reason)],
                 reason=refused.reason,

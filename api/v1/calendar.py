@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from api.errors import Problem, not_found, responses
 from api.security import address_of, require, services_of, signed_in
-from api.v1.session import Body
+from api.v1.values import Body
 from callcenter import clock
 from callcenter.access.permissions import Permission
 from callcenter.access.principal import Principal

@@ -8,11 +8,10 @@ from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
-from api.errors import FieldProblem, Problem, not_found, responses
+from api.errors import FieldProblem, Problem, moved, not_found, responses
 from api.security import require, services_of
-from api.v1.session import Body
 from api.v1.shapes import (
     CaseOut,
     Cursor,
@@ -26,11 +25,13 @@ from api.v1.shapes import (
     view_for,
     visible,
 )
-from callcenter.access.permissions import Permission
+from api.v1.values import Body, Moment
+from callcenter.access.permissions import Permission, posts_of
 from callcenter.access.principal import Principal
 from callcenter.calls.desk import CaseMoved, Desk, NothingToConfirm
 from callcenter.cases import repository
 from callcenter.cases.life import LAMPS
+from callcenter.cases.lifecycle import Side
 from callcenter.cases.model import (
     CANCELLED,
     DRAFT,
@@ -39,11 +40,14 @@ from callcenter.cases.model import (
     PENDING_VERIFY,
     REPORTED,
     STATES,
+    Case,
     CaseLog,
     Confirmation,
 )
+from callcenter.cases.record import changes_since
 from callcenter.cases.search import find_cases
 from callcenter.cases.search_filters import BadSearch, Find
+from callcenter.cases.snapshots import sides_of
 from classifier.taxonomy import Category, TaxonomyError, load
 
 router = APIRouter(prefix="/api/v1", tags=["cases"])
@@ -135,9 +139,11 @@ CaseRef = Annotated[
 
 
 async def find_case(request: Request, principal: Principal, ref: str) -> repository.CaseDetail:
-    """The case that ``ref`` names, if ``principal`` may know of it. Raises Problem 404."""
+    """The case that ``ref`` names, if ``principal`` may know of it. Raises Problem 404; 403 for a person of a unit who
+    belongs to none."""
     found: repository.CaseDetail | None = None
     async with services_of(request).db.read() as session:
+        await unit_scope(session, principal)  # first: who belongs to no unit hears so, whatever is asked for
         try:
             if ref.isascii() and ref.isdigit() and len(ref) <= 20:
                 found = await repository.get_case_by_number(session, ref)
@@ -183,8 +189,8 @@ async def list_cases(
     unit: Annotated[UUID | None, Query(description="the unit that has the order, as lead")] = None,
     lamp: Annotated[Lamp | None, Query(description="the highest lamp lit")] = None,
     source: Annotated[str | None, Query(pattern=r"^[0-9a-z_]{1,16}$", examples=["phone"])] = None,
-    created_from: Annotated[AwareDatetime | None, Query(description="not before this")] = None,
-    created_before: Annotated[AwareDatetime | None, Query(description="before this")] = None,
+    created_from: Annotated[Moment | None, Query(description="not before this")] = None,
+    created_before: Annotated[Moment | None, Query(description="before this")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> CaseList:
@@ -257,6 +263,7 @@ async def confirm_case(case: CaseRef, word: Confirm, principal: Confirmer, reque
             errors=[FieldProblem(where="body.category", problem="needed when blind is true")],
         )
     found = await find_case(request, principal, case)
+    await _check_side(request, principal, found.case)
     choice = await asyncio.to_thread(category_of, word.category) if word.category is not None else None
     seen = case_out(found.case, found.particulars, View.masked(principal)).category
     desk = services.desk or Desk(services.db, services.bus)
@@ -270,15 +277,22 @@ async def confirm_case(case: CaseRef, word: Confirm, principal: Confirmer, reque
             blind=word.blind,
             seconds_to_decide=word.seconds_to_decide,
         )
-    except CaseMoved as moved:
-        raise Problem(
-            409,
-            "conflict",
-            f"version {word.expected_version} was decided on, it is {moved.card.version}: read it again",
-        ) from None
+    except CaseMoved as fault:
+        async with services.db.read() as session:
+            changes = await changes_since(session, found.case.id, word.expected_version)
+        raise moved(word.expected_version, fault.card.version, changes) from None
     except NothingToConfirm as fault:
         raise Problem(409, "conflict", NOTHING[fault.reason]) from None
     return detail_of(await find_case(request, principal, str(found.case.id)), View.masked(principal))
+
+
+async def _check_side(request: Request, principal: Principal, case: Case) -> None:
+    """Supervision decides the category: who has commanded or handled the case does not. Raises Problem 403."""
+    async with services_of(request).db.read() as session:
+        sides = await sides_of(session, case.id, str(principal.id), posts_of(principal.roles))
+    if others := sides - {Side.SUPERVISION}:
+        acted = f"you have acted on this case for {min(others)}"
+        raise Problem(403, "permission_missing", f"{acted}: its category is decided by somebody of supervision")
 
 
 def category_of(wanted: CategoryChoice) -> Category:

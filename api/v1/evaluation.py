@@ -30,7 +30,7 @@ from callcenter.insight.quality import CategoryKey
 router = APIRouter(prefix="/api/v1", tags=["evaluation"])
 
 Reader = Annotated[Principal, require(Permission.EVALUATION_READ)]
-Recounter = Annotated[Principal, require(Permission.EVALUATION_READ)]
+Recounter = Annotated[Principal, require(Permission.EVALUATION_RECOMPUTE)]
 
 DEFAULT_DAYS: Final = 30
 LONGEST_DAYS: Final = 1_100

@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 
 from api.errors import FieldProblem, Problem, responses
 from api.security import address_of, require, services_of
-from api.v1.session import Body
 from api.v1.shapes import CategoryOut, View
+from api.v1.values import Body
 from callcenter import clock
 from callcenter.access.permissions import Permission
 from callcenter.access.principal import Principal

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from uuid import UUID, uuid5
 
 from fastapi import APIRouter, Request, Response
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.errors import FieldProblem, Problem, not_found, responses
@@ -15,8 +15,8 @@ from api.security import require, services_of
 from api.v1.acts import actor_of
 from api.v1.cases import CaseRef, find_case
 from api.v1.register import Key
-from api.v1.session import Body
 from api.v1.shapes import may_see, unit_scope
+from api.v1.values import Body, Moment, Words
 from callcenter import clock
 from callcenter.access.permissions import Permission
 from callcenter.access.principal import Principal
@@ -39,7 +39,7 @@ class DutyIn(Body):
     """What one unit is to do."""
 
     unit: UUID
-    duty: str = Field(min_length=1, max_length=joint.LONGEST_DUTY, examples=["清理占道摊点"])
+    duty: Annotated[str, Words] = Field(min_length=1, max_length=joint.LONGEST_DUTY, examples=["清理占道摊点"])
 
 
 class JointIn(Body):
@@ -47,14 +47,14 @@ class JointIn(Body):
 
     cases: list[UUID] = Field(min_length=1, max_length=joint.MOST_CASES, description="filed and open")
     duties: list[DutyIn] = Field(min_length=joint.FEWEST_UNITS, max_length=joint.MOST_UNITS)
-    place: str = Field(min_length=1, max_length=joint.LONGEST_PLACE, examples=["解放路菜市场北门"])
-    meet_at: AwareDatetime = Field(description="when the units meet; with its offset")
+    place: Annotated[str, Words] = Field(min_length=1, max_length=joint.LONGEST_PLACE, examples=["解放路菜市场北门"])
+    meet_at: Moment = Field(description="when the units meet; with its offset")
 
 
 class JointEnd(Body):
     """How it ended."""
 
-    result: str = Field(min_length=1, max_length=joint.LONGEST_TEXT, examples=["占道摊点已全部清理"])
+    result: Annotated[str, Words] = Field(min_length=1, max_length=joint.LONGEST_TEXT, examples=["占道摊点已全部清理"])
 
 
 class DutyOut(BaseModel):
@@ -94,11 +94,13 @@ class JointList(BaseModel):
 
 
 @asynccontextmanager
-async def _refusals() -> AsyncIterator[None]:
-    """What the store refuses, as problems."""
+async def _refusals(*, unit: bool = False) -> AsyncIterator[None]:
+    """What the store refuses, as problems. ``unit``: it is a unit that asks, to whom an order to others is none."""
     try:
         yield
     except joint.JointNotAllowed as fault:
+        if unit:
+            raise not_found("a joint order with that id") from None
         raise Problem(403, "permission_missing", str(fault)) from None
     except joint.JointNotFound:
         raise not_found("a joint order with that id") from None
@@ -119,6 +121,8 @@ async def issue_joint_order(new: JointIn, key: Key, principal: Doer, request: Re
     """For the command centre and the duty chief. Sent again under the same key it is the same order, answered with
     200."""
     _check_commands(principal)
+    for one in new.cases:
+        await find_case(request, principal, str(one))
     async with _refusals(), services_of(request).db.begin() as session:
         order, fresh = await joint.issue(
             session,
@@ -157,7 +161,8 @@ async def joint_orders_of_case(case: CaseRef, principal: Reader, request: Reques
 @router.post("/joint-orders/{joint_id}/receipt", summary="Receipt a joint order", responses=responses(404))
 async def receipt_joint_order(joint_id: UUID, principal: UnitsOwn, request: Request) -> JointOut:
     """For the units that it calls; a second receipt changes nothing."""
-    async with _refusals(), services_of(request).db.begin() as session:
+    async with _refusals(unit=True), services_of(request).db.begin() as session:
+        await unit_scope(session, principal)
         await joint.receipt(session, joint_id, actor=await actor_of(session, principal), at=clock.now())
         return await _out(session, joint_id, principal)
 

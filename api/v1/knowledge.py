@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from api.errors import Problem, not_found, responses
 from api.security import address_of, require, services_of, signed_in
-from api.v1.session import Body
+from api.v1.values import Body, Words
 from callcenter import clock
 from callcenter.access.permissions import Permission
 from callcenter.access.principal import Principal
@@ -30,9 +30,11 @@ class ArticleIn(Body):
     """What an article is to say."""
 
     expected_version: Version = Field(description="the newest you saw; 0 for a new article", examples=[0])
-    title: Annotated[str, Field(min_length=1, max_length=200)] = Field(examples=["公积金怎么提取"])
-    answer: Annotated[str, Field(min_length=1, max_length=knowledge.LONGEST_ANSWER)]
-    source: Annotated[str, Field(min_length=1, max_length=200)] = Field(description="where the answer comes from")
+    title: Annotated[str, Words, Field(min_length=1, max_length=200)] = Field(examples=["公积金怎么提取"])
+    answer: Annotated[str, Words, Field(min_length=1, max_length=knowledge.LONGEST_ANSWER)]
+    source: Annotated[str, Words, Field(min_length=1, max_length=200)] = Field(
+        description="where the answer comes from"
+    )
     source_date: date | None = None
     owner_unit_id: UUID | None = Field(None, description="the unit that answers for it")
     standard: Annotated[str, Field(max_length=40)] = ""

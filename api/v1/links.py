@@ -11,12 +11,12 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from api.errors import FieldProblem, Problem, not_found, responses
+from api.errors import FieldProblem, Problem, moved, not_found, responses
 from api.security import require, services_of
 from api.v1.acts import actor_of, city_of
 from api.v1.cases import CaseRef, CategoryChoice, category_of, find_case
-from api.v1.session import Body
 from api.v1.shapes import CaseOut, CategoryOut, View, case_out, may_see
+from api.v1.values import Body, Words
 from callcenter import clock
 from callcenter.access.permissions import Permission
 from callcenter.access.principal import Principal
@@ -33,7 +33,7 @@ Decider = Annotated[Principal, require(Permission.CASES_DECIDE)]
 
 Domain = Literal["urban", "social"]
 Version = Annotated[int, Field(ge=1, le=2**31 - 1, description="the `version` you decided on", examples=[3])]
-Reason = Annotated[str, Field(min_length=1, max_length=2000, description="why; kept where it can be erased")]
+Reason = Annotated[str, Words, Field(min_length=1, max_length=2000, description="why; kept where it can be erased")]
 
 
 class Split(Body):
@@ -42,7 +42,9 @@ class Split(Body):
     expected_version: Version
     domain: Domain = Field(description="of the second: the other one than the case's own")
     category: CategoryChoice | None = Field(None, description="of the second; null: an agent confirms one later")
-    text: str = Field(min_length=1, max_length=4000, description="the second part's words", examples=["邻里为此争吵"])
+    text: Annotated[str, Words] = Field(
+        min_length=1, max_length=4000, description="the second part's words", examples=["邻里为此争吵"]
+    )
     reason: Reason
 
 
@@ -102,7 +104,9 @@ async def _refusals() -> AsyncIterator[None]:
         raise not_found("a case with that id or number") from None
     except links.NotYours as fault:
         raise Problem(403, "permission_missing", str(fault)) from None
-    except (repository.Conflict, repository.NotConfirmable, links.LinkRefused, Refused) as fault:
+    except repository.Conflict as fault:
+        raise moved(fault.seen, fault.actual, fault.changes) from None
+    except (repository.NotConfirmable, links.LinkRefused, Refused) as fault:
         raise Problem(409, "conflict", str(fault)) from None
 
 

@@ -5,11 +5,11 @@ from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from api.errors import FieldProblem, Problem, responses
 from api.security import address_of, require, services_of, signed_in
-from api.v1.session import Body
+from api.v1.values import Body, Moment
 from callcenter import clock
 from callcenter.access.permissions import Permission
 from callcenter.access.principal import Principal
@@ -132,7 +132,7 @@ async def import_list(
     principal: Manager,
     request: Request,
     name: Name = ITEMS,
-    since: Annotated[AwareDatetime | None, Query(description="in force from; default: from now on")] = None,
+    since: Annotated[Moment | None, Query(description="in force from; default: from now on")] = None,
 ) -> ImportOut:
     """All or nothing: 422 names every wrong row, column and mend. The same file again makes no version. Audited."""
     data, at = await request.body(), clock.now()

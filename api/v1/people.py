@@ -5,14 +5,15 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from api.errors import responses
 from api.security import address_of, require, services_of
-from api.v1.session import Body, Name, Secret
+from api.v1.session import Name, Secret
+from api.v1.values import Body, Moment
 from callcenter.access import audit
 from callcenter.access.model import ApiKey, User
-from callcenter.access.permissions import Permission, permissions_of
+from callcenter.access.permissions import Permission, Role, permissions_of
 from callcenter.access.principal import Principal
 
 router = APIRouter(prefix="/api/v1", tags=["people and keys"])
@@ -29,7 +30,7 @@ class NewUser(Body):
 
     username: Name = Field(description="2–32 of a–z, 0–9, `.`, `_`, `-`", examples=["wang.li"])
     password: Secret = Field(description="10 characters or more")
-    roles: Roles = Field(description="admin, supervisor, agent, dispatcher, auditor", examples=[["agent"]])
+    roles: Roles = Field(description=f"any of {', '.join(Role)}; some exclude others", examples=[["agent"]])
     display_name: Annotated[str, Field(max_length=64)] = Field("", examples=["王丽"])
     extension: Annotated[str, Field(max_length=16)] = Field("", description="the agent's telephone", examples=["101"])
 
@@ -52,6 +53,7 @@ class UserOut(BaseModel):
     display_name: str = Field(examples=["王丽"])
     roles: list[str] = Field(examples=[["agent"]])
     extension: str = Field(examples=["101"])
+    unit: UUID | None = Field(description="the unit they act for; set by `PUT /users/{user_id}/unit`")
     disabled: bool
     locked_until: datetime | None = Field(description="no sign-in before this, after five failures")
     created_at: datetime
@@ -72,7 +74,7 @@ class NewKeyIn(Body):
     permissions: Annotated[list[Annotated[str, Field(max_length=32)]], Field(max_length=32)] = Field(
         default_factory=list, description="permissions beside the role's", examples=[["metrics:read"]]
     )
-    expires_at: AwareDatetime | None = Field(None, description="with its offset; null: until revoked")
+    expires_at: Moment | None = Field(None, description="with its offset; null: until revoked")
 
 
 class KeyOut(BaseModel):
@@ -124,7 +126,8 @@ class AuditPage(BaseModel):
 
 
 def _user(user: User) -> UserOut:
-    return UserOut.model_validate(user, from_attributes=True)
+    values = {name: getattr(user, name) for name in UserOut.model_fields if name != "unit"}
+    return UserOut(**values, unit=user.unit_id)
 
 
 def _key_fields(key: ApiKey) -> dict[str, Any]:

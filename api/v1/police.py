@@ -10,14 +10,14 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.errors import FieldProblem, Problem, not_found, responses
 from api.security import require, services_of
 from api.v1.acts import actor_of, city_of
-from api.v1.session import Body
 from api.v1.shapes import CaseOut, View, case_out, may_see
+from api.v1.values import Body, Moment, Place, Words, not_ahead
 from callcenter import clock
 from callcenter.access.permissions import Permission
 from callcenter.access.principal import Principal
@@ -35,16 +35,14 @@ Confirmer = Annotated[Principal, require(Permission.CASES_CONFIRM)]
 PoliceNumber = Annotated[str, Path(min_length=1, max_length=40, description="under which the police have it")]
 
 
-class HandoverIn(Body):
+class HandoverIn(Place):
     """What 110 hands over. The police number makes it unique: sent again it is the same case."""
 
     police_number: str = Field(min_length=1, max_length=40, examples=["JM20261123000123"])
-    handed_at: AwareDatetime = Field(description="when 110 handed it over, with its offset")
-    text: str = Field(min_length=1, max_length=4000, examples=["解放路井盖缺失，非警务"])
+    handed_at: Moment = Field(description="when 110 handed it over, with its offset")
+    text: Annotated[str, Words] = Field(min_length=1, max_length=4000, examples=["解放路井盖缺失，非警务"])
     address: str | None = Field(None, max_length=400)
-    lat: float | None = Field(None, ge=-90, le=90, description="WGS84")
-    lon: float | None = Field(None, ge=-180, le=180, description="WGS84")
-    happened_at: AwareDatetime | None = None
+    happened_at: Moment | None = Field(None, description="not ahead")
     reporter_name: str | None = Field(None, max_length=40)
     reporter_number: str | None = Field(None, max_length=32, pattern=r"^[0-9+*# -]*$")
     wants_reply: bool = True
@@ -55,7 +53,7 @@ class HandoverIn(Body):
 class PoliceWord(Body):
     """What the police made of it."""
 
-    text: str = Field(min_length=1, max_length=police.LONGEST_TEXT, examples=["已出警处置，双方调解"])
+    text: Annotated[str, Words] = Field(min_length=1, max_length=police.LONGEST_TEXT, examples=["已出警处置，双方调解"])
 
 
 class HandoverOut(BaseModel):
@@ -86,6 +84,7 @@ async def _refusals() -> AsyncIterator[None]:
 )
 async def take_from_police(new: HandoverIn, principal: Confirmer, request: Request, response: Response) -> CaseOut:
     """A case of source `110`, exempt from verification. Its result is returned to 110 when it ends."""
+    not_ahead(new.happened_at, "body.happened_at")
     order = intake.NewCase(
         source=police.SOURCE,
         text=new.text,

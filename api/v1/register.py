@@ -5,15 +5,15 @@ from typing import Annotated, Final, Literal
 from uuid import UUID, uuid5
 
 from fastapi import APIRouter, Header, Request, Response
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 from sqlalchemy import select
 
 from api.errors import FieldProblem, Problem, not_found, responses
 from api.security import address_of, require, services_of
 from api.v1.acts import city_of
 from api.v1.cases import CategoryChoice, category_of
-from api.v1.session import Body
 from api.v1.shapes import CaseOut, View, case_out
+from api.v1.values import Body, Moment, Place, Words, not_ahead
 from callcenter import clock
 from callcenter.access.audit import add_entry
 from callcenter.access.model import User
@@ -48,19 +48,17 @@ SOURCE_OF: Final = {Role.COLLECTOR: "collector", Role.VOLUNTEER: "volunteer"}
 """Who may report from one source only: the source decides whether a matter is verified first."""
 
 
-class Registration(Body):
+class Registration(Place):
     """A work order (工单, GB/T 33358) as a person fills it in."""
 
     source: Source = Field(examples=["web"])
-    text: str = Field(min_length=1, max_length=4000, examples=["解放路路灯不亮了"])
+    text: Annotated[str, Words] = Field(min_length=1, max_length=4000, examples=["解放路路灯不亮了"])
     disposition: Literal["case", "question"] = "case"
     intent: Literal[intake.INTENTS] | None = Field(None, examples=["complaint"])  # type: ignore[valid-type]
     category: CategoryChoice | None = Field(None, description="a proposal: an agent confirms it")
     address: str | None = Field(None, max_length=400, examples=["解放路"])
     area: UUID | None = None
-    lat: float | None = Field(None, ge=-90, le=90, description="WGS84", examples=[31.03])
-    lon: float | None = Field(None, ge=-180, le=180, description="WGS84", examples=[112.2])
-    happened_at: AwareDatetime | None = None
+    happened_at: Moment | None = Field(None, description="not ahead")
     reporter_name: str | None = Field(None, max_length=40, examples=["王丽"])
     reporter_number: str | None = Field(None, max_length=32, pattern=r"^[0-9+*# -]*$", examples=["13800138000"])
     callback_number: str | None = Field(None, max_length=32, pattern=r"^[0-9+*# -]*$")
@@ -98,6 +96,7 @@ async def register_case(
     """Numbered and `reported`; it is filed by a step of its own. Sent again under the same key it is the same case,
     answered with 200."""
     _check_source(new.source, principal)
+    not_ahead(new.happened_at, "body.happened_at")
     category = await asyncio.to_thread(category_of, new.category) if new.category is not None else None
     order = intake.NewCase(
         source=new.source,

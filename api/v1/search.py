@@ -8,13 +8,13 @@ from typing import Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Request
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from api.errors import FieldProblem, Problem, responses
 from api.security import address_of, services_of
 from api.v1.cases import AREA, CaseList, Lamp, Reader, State, allowed_states, found_page
-from api.v1.session import Body
 from api.v1.shapes import Reason
+from api.v1.values import Body, Moment
 from callcenter.access.permissions import Permission
 from callcenter.access.principal import Principal
 from callcenter.cases.model import STATES
@@ -46,8 +46,8 @@ class Search(Body):
     decision: Literal["auto", "confirm"] | None = None
     category: str = Field("", pattern=r"^[0-9A-Za-z.-]{0,16}$", description="a category's code", examples=["0101"])
     source: str = Field("", pattern=r"^[0-9a-z_]{0,16}$", examples=["phone"])
-    created_from: AwareDatetime | None = Field(None, description="not before this")
-    created_before: AwareDatetime | None = Field(None, description="before this")
+    created_from: Moment | None = Field(None, description="not before this")
+    created_before: Moment | None = Field(None, description="before this")
     limit: int = Field(50, ge=1, le=200, description="items of one page")
     cursor: str | None = Field(None, max_length=80, description="`next` of the page before, unchanged")
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 
 from api.errors import Problem, responses
 from api.security import (
@@ -19,18 +19,13 @@ from api.security import (
     set_session,
     signed_in,
 )
+from api.v1.values import Body
 from callcenter.access.principal import Principal
 
 router = APIRouter(prefix="/api/v1", tags=["session"])
 
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=1024)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
-
-
-class Body(BaseModel):
-    """A request's body: a misspelt field is refused rather than ignored."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class Credentials(Body):

@@ -7,15 +7,16 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.errors import FieldProblem, Problem, not_found, responses
 from api.security import require, services_of
 from api.v1.acts import actor_of
-from api.v1.session import Body
+from api.v1.cases import find_case
 from api.v1.shapes import CaseOut, Cursor, Limit, View, case_out, checked_cursor, may_see, unit_scope, visible
+from api.v1.values import Body, Moment, Words
 from callcenter import clock
 from callcenter.access.permissions import Permission
 from callcenter.access.principal import Principal
@@ -31,7 +32,7 @@ Supervisor = Annotated[Principal, require(Permission.CASES_SUPERVISE)]
 Instructor = Annotated[Principal, require(Permission.CASES_INSTRUCT)]
 UnitsOwn = Annotated[Principal, require(Permission.CASES_HANDLE)]
 
-Text = Annotated[str, Field(min_length=1, max_length=sheets.LONGEST_TEXT)]
+Text = Annotated[str, Words, Field(min_length=1, max_length=sheets.LONGEST_TEXT)]
 
 
 class SheetIn(Body):
@@ -39,7 +40,7 @@ class SheetIn(Body):
 
     text: Text = Field(description="what is asked of the unit; kept erasable", examples=["请于明日前办结并说明原因"])
     unit: UUID | None = Field(None, description="one that has or had an order of the case; null: the lead")
-    reply_by: AwareDatetime | None = Field(None, description="with its offset; null: one working day")
+    reply_by: Moment | None = Field(None, description="with its offset; null: one working day")
 
 
 class WordsIn(Body):
@@ -153,11 +154,13 @@ class BoxPage(BaseModel):
 
 
 @asynccontextmanager
-async def _refusals() -> AsyncIterator[None]:
-    """What the store refuses, as problems."""
+async def _refusals(*, unit: bool = False) -> AsyncIterator[None]:
+    """What the store refuses, as problems. ``unit``: it is a unit that asks, to whom another unit's sheet is none."""
     try:
         yield
     except sheets.NotAllowed as fault:
+        if unit:
+            raise not_found("a sheet to your unit with that id") from None
         raise Problem(403, "permission_missing", str(fault)) from None
     except (repository.CaseNotFound, sheets.SheetNotFound):
         raise not_found("a case or sheet with that id") from None
@@ -246,7 +249,7 @@ async def list_sheets(
     request: Request,
     unit: Annotated[UUID | None, Query(description="needed unless you are a unit")] = None,
     waiting: Annotated[bool, Query(description="only those without an answer")] = False,
-    before: Annotated[AwareDatetime | None, Query(description="issued before this moment")] = None,
+    before: Annotated[Moment | None, Query(description="issued before this moment")] = None,
     limit: Limit = 50,
 ) -> SheetList:
     """The newest first. A unit gets its own, whatever it asks for."""
@@ -308,6 +311,7 @@ async def sheets_of_case(case_id: UUID, principal: Reader, request: Request) -> 
 )
 async def issue(case_id: UUID, sheet: SheetIn, principal: Supervisor, request: Request) -> SheetOut:
     """督办: for inspectors, duty chiefs and leaders. The case enters the inspectors' box and never leaves it."""
+    await find_case(request, principal, str(case_id))
     async with _refusals(), services_of(request).db.begin() as session:
         actor = await actor_of(session, principal)
         at = clock.now()
@@ -321,7 +325,8 @@ async def issue(case_id: UUID, sheet: SheetIn, principal: Supervisor, request: R
 @router.post("/sheets/{sheet_id}/receipt", summary="Receipt a sheet", responses=responses(404))
 async def receipt(sheet_id: UUID, principal: UnitsOwn, request: Request) -> SheetOut:
     """For the unit that it went to; a second receipt changes nothing."""
-    async with _refusals(), services_of(request).db.begin() as session:
+    async with _refusals(unit=True), services_of(request).db.begin() as session:
+        await unit_scope(session, principal)
         actor = await actor_of(session, principal)
         made = await sheets.receipt_sheet(session, sheet_id, actor=actor, at=clock.now())
         return (await _sheets_out(session, [made], View.masked(principal)))[0]
@@ -330,7 +335,8 @@ async def receipt(sheet_id: UUID, principal: UnitsOwn, request: Request) -> Shee
 @router.post("/sheets/{sheet_id}/reply", summary="Answer a sheet", responses=responses(404, 409))
 async def reply(sheet_id: UUID, words: WordsIn, principal: UnitsOwn, request: Request) -> SheetOut:
     """For the unit that it went to, once; 409 when it was answered before."""
-    async with _refusals(), services_of(request).db.begin() as session:
+    async with _refusals(unit=True), services_of(request).db.begin() as session:
+        await unit_scope(session, principal)
         actor = await actor_of(session, principal)
         made = await sheets.reply_sheet(session, sheet_id, actor=actor, text=words.text, at=clock.now())
         await session.flush()
@@ -340,6 +346,7 @@ async def reply(sheet_id: UUID, words: WordsIn, principal: UnitsOwn, request: Re
 @router.post("/cases/{case_id}/notes", status_code=201, summary="Write a leader's note", responses=responses(404))
 async def note(case_id: UUID, words: WordsIn, principal: Instructor, request: Request) -> NoteOut:
     """批示: for leaders. The case enters the inspectors' box and never leaves it."""
+    await find_case(request, principal, str(case_id))
     async with _refusals(), services_of(request).db.begin() as session:
         actor = await actor_of(session, principal)
         made = await sheets.add_note(session, case_id, actor=actor, text=words.text, at=clock.now())

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from api.errors import Problem, not_found, responses
 from api.security import address_of, require, services_of, signed_in
-from api.v1.session import Body
+from api.v1.values import Body, Words
 from callcenter import clock
 from callcenter.access.permissions import Permission
 from callcenter.access.principal import Principal
@@ -29,7 +29,7 @@ class NewArea(Body):
     """An area to make."""
 
     code: Code = Field(description="of GB/T 30428.1, or the city's own", examples=["420802"])
-    name: Annotated[str, Field(min_length=1, max_length=80)] = Field(examples=["东宝区"])
+    name: Annotated[str, Words, Field(min_length=1, max_length=80)] = Field(examples=["东宝区"])
     level: Literal[1, 2, 3, 4, 5] = Field(description="1 city, 2 district, 3 street, 4 community, 5 grid", examples=[2])
     parent: Code | None = Field(None, description="code of the area above", examples=["4208"])
 
@@ -54,7 +54,7 @@ class NewUnitIn(Body):
     """A unit to make."""
 
     code: Code = Field(examples=["sz01"])
-    name: Annotated[str, Field(min_length=1, max_length=80)] = Field(examples=["市政设施管理处"])
+    name: Annotated[str, Words, Field(min_length=1, max_length=80)] = Field(examples=["市政设施管理处"])
     kind: Literal["department", "street", "utility"] = Field(description="属主, 属地, or a utility")
     level: Literal[1, 2] = Field(2, description="1 the city's, 2 a district's")
     parent: Code | None = Field(None, description="the level above: who gets complaints about this unit")

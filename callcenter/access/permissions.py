@@ -53,6 +53,8 @@ class Permission(StrEnum):
     """A leader's note (批示)."""
     EVALUATION_READ = "evaluation:read"
     """Indicators of areas, units, posts and people."""
+    EVALUATION_RECOMPUTE = "evaluation:recompute"
+    """Have all figures counted again from the log: changes no case, but takes the store half an hour."""
     LISTS_MANAGE = "lists:manage"
     """Units, areas, responsibility lists, calendar, knowledge base."""
     FEED_PULL = "feed:pull"
@@ -116,6 +118,7 @@ TABLE: Final = MappingProxyType(
                 P.CASES_DECIDE,
                 P.CASES_SUPERVISE,
                 P.EVALUATION_READ,
+                P.EVALUATION_RECOMPUTE,
             }
         ),
         Role.AGENT: frozenset(
@@ -172,7 +175,7 @@ TABLE: Final = MappingProxyType(
                 P.EVALUATION_READ,
             }
         ),
-        Role.ANALYST: frozenset({P.CASES_READ, P.INSIGHT_READ, P.EVALUATION_READ}),
+        Role.ANALYST: frozenset({P.CASES_READ, P.INSIGHT_READ, P.EVALUATION_READ, P.EVALUATION_RECOMPUTE}),
         Role.MAINTAINER: frozenset({P.LISTS_MANAGE, P.METRICS_READ}),
         Role.VOLUNTEER: frozenset({P.CASES_REGISTER, P.CASES_ADD_EVIDENCE}),
     }
@@ -225,6 +228,19 @@ STEPS_OF: Final[Mapping[Post, Permission]] = MappingProxyType(
 )
 """The permission for the steps of a post; a post that is not here takes none."""
 
+EDITS: Final = frozenset(
+    {
+        P.CASES_CONFIRM,
+        P.CASES_REGISTER,
+        P.CASES_ADD_EVIDENCE,
+        P.CASES_ACT,
+        P.EVALUATION_RECOMPUTE,
+        P.LISTS_MANAGE,
+        P.MODELS_MANAGE,
+    }
+)
+"""What changes how cases are handled or counted. No inspector holds any of it, by no other role either."""
+
 FOR_KEYS: Final = frozenset(
     {
         P.CALLS_READ,
@@ -269,6 +285,21 @@ def parse_permissions(names: Iterable[str]) -> frozenset[Permission]:
     if unknown:
         raise ValueError(f"unknown permission {unknown[0]!r}: one of {', '.join(p.value for p in Permission)}")
     return frozenset(Permission(name) for name in wanted)
+
+
+def why_apart(roles: Iterable[str]) -> str | None:
+    """Why nobody holds all of ``roles`` at once; None: somebody may.
+
+    监察 edits no handling data (SEED_FEATURES 000-08), so an inspector has no role that does; a unit's person sees the
+    unit's own cases, so they have no role that sees all. Supervision and command are kept apart case by case, by
+    ``cases.lifecycle``: at night one person may sit at both desks.
+    """
+    held = frozenset(roles)
+    if Role.INSPECTOR in held and permissions_of(held - {Role.INSPECTOR}) & EDITS:
+        return "an inspector edits nothing: take another role's steps by another account"
+    if Role.UNIT in held and P.CASES_READ in permissions_of(held - {Role.UNIT}):
+        return "a unit's person sees that unit's cases only: no other role that reads cases"
+    return None
 
 
 def posts_of(roles: Iterable[str]) -> frozenset[Post]:

@@ -13,7 +13,7 @@ from callcenter import clock
 from callcenter.access import passwords
 from callcenter.access.audit import SYSTEM, Actor, add_entry
 from callcenter.access.model import SignIn, User
-from callcenter.access.permissions import Permission, parse_roles, permissions_of
+from callcenter.access.permissions import Permission, parse_roles, permissions_of, why_apart
 from callcenter.access.refusals import BadValue, LastAdministrator, NameTaken, NotThere
 
 if TYPE_CHECKING:
@@ -191,6 +191,8 @@ def _roles(names: Iterable[str]) -> list[str]:
         raise BadValue(str(fault)) from None
     if not roles:
         raise BadValue("a user has at least one role")
+    if (reason := why_apart(roles)) is not None:
+        raise BadValue(f"roles {', '.join(roles)}: {reason}")
     return [role.value for role in roles]
 
 

@@ -16,9 +16,10 @@ from callcenter.cases.doing import Doing as Doing
 from callcenter.cases.doing import Words as Words
 from callcenter.cases.doing import looked, note_pictures, take_rule
 from callcenter.cases.life import VERIFY, CaseAppeal, CaseCallback, CaseCheck, PoliceHandover
-from callcenter.cases.lifecycle import Action
+from callcenter.cases.lifecycle import Action, Refused
 from callcenter.cases.model import SYSTEM
 from callcenter.cases.snapshots import CHECKING, VERIFYING, appeal_of
+from callcenter.storage.rows import insert_new
 
 Effect = Callable[[Doing], Awaitable[None]]
 
@@ -73,16 +74,20 @@ async def _self_handle(doing: Doing) -> None:
 
 
 async def _hand_over(doing: Doing) -> None:
-    handover = PoliceHandover(
-        id=uuid4(),
-        case_id=doing.case.id,
-        direction="out",
-        police_number=doing.words.police_number.strip(),
-        handed_at=doing.at,
-        by=doing.actor.id,
-    )
-    doing.session.add(handover)
-    doing.detail["handover"] = str(handover.id)
+    values = {
+        "id": uuid4(),
+        "case_id": doing.case.id,
+        "direction": "out",
+        "police_number": doing.words.police_number.strip(),
+        "handed_at": doing.at,
+        "by": doing.actor.id,
+        "result_at": None,
+        "result": None,
+    }
+    if not await insert_new(doing.session, PoliceHandover, values):
+        # Another case, at the same time: ``acts`` did not see it yet.
+        raise Refused(doing.action, doing.case.state, "another case was handed over under that police number", ())
+    doing.detail["handover"] = str(values["id"])
 
 
 # -- afterwards ------------------------------------------------------------------------------------------------------

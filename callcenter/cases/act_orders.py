@@ -11,6 +11,10 @@ from callcenter.cases.lifecycle import Action
 from callcenter.cases.model import PENDING_HANDLE, SYSTEM
 from callcenter.cases.snapshots import CHECKING, DESIGNATED, last_lead, open_orders, open_requests, rounds
 from callcenter.jobs.store import add_job
+from callcenter.storage.outbox import Refs
+
+ORDER, REWORK = "unit_order", "unit_rework"
+"""Templates of what a unit is told of an order."""
 
 
 async def dispatch(doing: Doing) -> None:
@@ -27,6 +31,7 @@ async def dispatch(doing: Doing) -> None:
 async def issue(doing: Doing, unit: UUID, assisting: tuple[UUID, ...], round_: int) -> None:
     """Give the orders of one round: to the unit that leads and to those that assist; each is told by a job."""
     case, at = doing.case, doing.at
+    template = REWORK if doing.action is Action.CHECK else ORDER
     for part, whose in [(LEAD, unit), *((ASSIST, other) for other in assisting)]:
         order = CaseOrder(
             id=uuid4(),
@@ -43,7 +48,7 @@ async def issue(doing: Doing, unit: UUID, assisting: tuple[UUID, ...], round_: i
         doing.issued.append(order)
     await doing.session.flush()  # limits and requests refer to them
     for order in doing.issued:
-        refs = {"case": case.id, "order": order.id, "unit": order.unit_id}
+        refs: Refs = {"case": case.id, "order": order.id, "unit": order.unit_id, "template": template}
         await add_job(doing.session, NOTIFY, f"{NOTIFY}:{order.id}", refs, at=at)
     case.lead_unit_id = unit
     doing.detail |= {"unit": str(unit), "order": str(doing.issued[0].id), "round": round_}

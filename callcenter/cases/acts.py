@@ -19,13 +19,15 @@ from callcenter.cases import events
 from callcenter.cases.act_effects import EFFECTS, Doing, Words
 from callcenter.cases.act_limits import end_limits, start_limits
 from callcenter.cases.calendar import load_calendar
-from callcenter.cases.city_settings import DEFAULT_CITY, CitySettings
+from callcenter.cases.city_settings import CitySettings, in_force
+from callcenter.cases.lamps import light
 from callcenter.cases.life import LEAD, PoliceHandover
 from callcenter.cases.lifecycle import Action, Actor, Given, Post, Refused, decide, legal
 from callcenter.cases.lists import KnowledgeArticle
+from callcenter.cases.milestones import tell_step
 from callcenter.cases.model import ENDED, PENDING_FILING, PENDING_HANDLE, REPORTED, SUSPENDED, SYSTEM, Case
 from callcenter.cases.record import CaseNotFound, Conflict, append_log, changes_since, locked, write_text
-from callcenter.cases.responsibility import find, verification
+from callcenter.cases.responsibility import find, name_accused, verification
 from callcenter.cases.snapshots import new_pictures, open_orders, sides_of, snapshot_of
 from callcenter.city.model import Unit
 from callcenter.clock import local, now
@@ -63,7 +65,7 @@ async def act(
     given: Given = NOTHING_GIVEN,
     expected_version: int | None,
     at: datetime,
-    city: CitySettings = DEFAULT_CITY,
+    city: CitySettings | None = None,
     words: Words = NO_WORDS,
     rule: str | None = None,
 ) -> Case:
@@ -94,15 +96,18 @@ async def take(
     given: Given = NOTHING_GIVEN,
     words: Words = NO_WORDS,
     at: datetime,
-    city: CitySettings = DEFAULT_CITY,
+    city: CitySettings | None = None,
     rule: str | None = None,
     logged_as: str | None = None,
 ) -> Case:
     """``act`` on a case that the caller holds locked, at whatever version it is. ``logged_as``: the log's word for the
     step where it is another than the step's own. Raises Refused."""
+    city = city or in_force()
     calendar = await load_calendar(session, city)
     if case.verification is None and case.state in (REPORTED, PENDING_FILING) and case.disposition == "case":
         case.verification = await verification(session, case)
+    if action in _FINDS:
+        await name_accused(session, case)
     finding = await find(session, case, at=at, calendar=calendar) if action in _FINDS else None
     present = await snapshot_of(
         session, case, calendar=calendar, city=city, excluded=finding.excluded if finding is not None else ()
@@ -147,6 +152,7 @@ async def take(
         kind = _TEXTS.get(action, "opinion")
         doing.text = await write_text(session, case, kind, actor.id, words.text.strip(), at)
         doing.detail["text"] = str(doing.text)
+    await light(session, [case.id], at)  # what came due since the last sweep, before its limit ends
     await end_limits(doing)
     await EFFECTS[action](doing)
     await start_limits(doing)
@@ -170,20 +176,22 @@ async def take(
     )
     _tell(doing)
     await session.flush()
+    await tell_step(doing)
     return case
 
 
 async def legal_now(
-    session: AsyncSession, case: Case, actor: Actor, *, city: CitySettings = DEFAULT_CITY
+    session: AsyncSession, case: Case, actor: Actor, *, city: CitySettings | None = None
 ) -> tuple[Action, ...]:
     """The steps open to ``actor`` now, in the table's order; reads only."""
+    city = city or in_force()
     calendar = await load_calendar(session, city)
     present = await snapshot_of(session, case, calendar=calendar, city=city)
     return legal(present, replace(actor, sides=await sides_of(session, case.id, actor.id, actor.posts)))
 
 
 async def resume_suspended(
-    session: AsyncSession, case_id: UUID, at: datetime, city: CitySettings = DEFAULT_CITY
+    session: AsyncSession, case_id: UUID, at: datetime, city: CitySettings | None = None
 ) -> bool:
     """The time of a suspension is over: the case goes on. Tells whether there was one to end: doing it twice, or on a
     case that somebody resumed before, changes nothing."""

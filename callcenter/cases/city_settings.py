@@ -8,12 +8,15 @@ term that a city's draft promises (its 15 days, taken as working days). The limi
 list's.
 """
 
-from dataclasses import dataclass
-from typing import Final
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
 
 from callcenter.cases import life
-from callcenter.cases.calendar import WORK_PERIODS
-from callcenter.cases.deadlines import Limit, LimitUnit
+from callcenter.cases.calendar import WORK_PERIODS, parse_periods
+from callcenter.cases.deadlines import DEFAULT_LAMPS, LampSettings, Limit, LimitUnit
 
 _VERIFY: Final = Limit(24, LimitUnit.URGENT_HOUR)
 _FILE: Final = Limit(2, LimitUnit.WORK_HOUR)
@@ -50,6 +53,7 @@ class CitySettings:
     dispatch_by_rule: bool = True
     """The machine gives the order by itself when the responsibility list names the unit."""
     work_periods: tuple[str, ...] = WORK_PERIODS
+    lamps: LampSettings = DEFAULT_LAMPS
 
     def limit_of(self, phase: str) -> Limit:
         """The limit of a phase that has one limit for every case. Raises KeyError for ``sign`` and ``handle``."""
@@ -65,3 +69,76 @@ class CitySettings:
 
 DEFAULT_CITY: Final = CitySettings()
 """For a city that has settled nothing."""
+
+_LIMITS: Final = tuple(one.name for one in fields(CitySettings) if isinstance(one.default, Limit))
+
+
+class CitySettingsError(ValueError):
+    """A file of a city's rules cannot be used; the message names the file, the key, the value and the mend."""
+
+
+def read(path: Path) -> CitySettings:
+    """The rules in a TOML file; what it does not say is as by default.
+
+        dispatch_by_rule = true
+        work_periods = ["08:30-12:00", "14:00-17:30"]
+        [limits]            # a number and a unit: urgent_hour, urgent_day, work_hour, work_day
+        sign_danger = "0.25 urgent_hour"
+        [lamps]             # hours of the clock after the due
+        red_after_h = 48
+
+    Raises CitySettingsError, also for a key that is none.
+    """
+    try:
+        given = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
+        raise CitySettingsError(f"{path} cannot be read as TOML: {fault}") from None
+    values: dict[str, Any] = {}
+    limits, lamps = _table(path, given, "limits"), _table(path, given, "lamps")
+    for key, value in limits.items():
+        if key not in _LIMITS:
+            raise CitySettingsError(f"{path}: limits.{key} is none of {', '.join(_LIMITS)}")
+        values[key] = _limit(path, key, value)
+    try:
+        if lamps:
+            values["lamps"] = LampSettings(**lamps)
+        if "work_periods" in given:
+            values["work_periods"] = tuple(given.pop("work_periods"))
+            parse_periods(values["work_periods"])
+    except (TypeError, ValueError) as fault:
+        raise CitySettingsError(f"{path}: {fault}") from None
+    if not isinstance(by_rule := given.pop("dispatch_by_rule", True), bool):
+        raise CitySettingsError(f"{path}: dispatch_by_rule = {by_rule!r} must be true or false")
+    if given:
+        known = "dispatch_by_rule, work_periods, [limits], [lamps]"
+        raise CitySettingsError(f"{path}: {', '.join(sorted(given))}: there are only {known}")
+    return CitySettings(**values, dispatch_by_rule=by_rule)
+
+
+def _table(path: Path, given: dict[str, Any], name: str) -> Mapping[str, Any]:
+    table = given.pop(name, {})
+    if not isinstance(table, dict):
+        raise CitySettingsError(f"{path}: {name} must be a table: begin it with a line [{name}]")
+    return table
+
+
+def _limit(path: Path, key: str, value: object) -> Limit:
+    number, _, unit = str(value).partition(" ")
+    try:
+        return Limit(float(number), LimitUnit(unit.strip()))
+    except ValueError:
+        units = ", ".join(LimitUnit)
+        raise CitySettingsError(f"{path}: limits.{key} = {value!r} must be a number and one of {units}") from None
+
+
+_in_force: list[CitySettings] = []
+
+
+def use(settings: CitySettings) -> None:
+    """Put a city's rules in force for this process."""
+    _in_force[:] = [settings]
+
+
+def in_force() -> CitySettings:
+    """The rules of this process's city."""
+    return _in_force[0] if _in_force else DEFAULT_CITY

@@ -20,8 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from callcenter.cases import events
 from callcenter.cases.calendar import at_time
+from callcenter.cases.city_settings import in_force
 from callcenter.cases.clock_rows import alarm, begin, count_again, counted, end, limit_of, put, used_by
-from callcenter.cases.deadlines import DEFAULT_LAMPS, Calendar, Due, LampSettings, Limit, LimitUnit, ahead, due
+from callcenter.cases.deadlines import Calendar, Due, LampSettings, Limit, LimitUnit, ahead, due
 from callcenter.cases.life import CITIZEN, HANDLE, NO_LAMP, PHASES, SIGN, CaseDeadline, CaseOrder
 from callcenter.cases.model import SYSTEM, Case
 from callcenter.cases.record import append_log, locked
@@ -58,7 +59,7 @@ async def start(
     *,
     calendar: Calendar,
     order: CaseOrder | None = None,
-    lamp_settings: LampSettings = DEFAULT_LAMPS,
+    lamp_settings: LampSettings | None = None,
 ) -> CaseDeadline:
     """Begin the limit of ``phase``; ``order``: the one it is a limit of (needed for sign and handle).
 
@@ -92,12 +93,12 @@ async def start(
         met=None,
     )
     signing = next((row for row in of_order if row.phase == SIGN), None) if phase == HANDLE else None
-    begin(deadline, at if signing is None else signing.due_at, calendar, lamp_settings, signing)
+    begin(deadline, at if signing is None else signing.due_at, calendar, lamp_settings or in_force().lamps, signing)
     session.add(deadline)
     if phase == SIGN:
         for row in of_order:
             if row.phase == HANDLE:
-                begin(row, deadline.due_at, calendar, lamp_settings, deadline)
+                begin(row, deadline.due_at, calendar, lamp_settings or in_force().lamps, deadline)
     alarm(deadline, calendar)
     _keep_due(case, [*rows, deadline])
     return deadline
@@ -111,7 +112,7 @@ async def stop(
     *,
     order: CaseOrder | None = None,
     calendar: Calendar | None = None,
-    lamp_settings: LampSettings = DEFAULT_LAMPS,
+    lamp_settings: LampSettings | None = None,
 ) -> list[CaseDeadline]:
     """What was asked for is done: end the limits of ``phases`` that run, and settle whether each was met.
 
@@ -126,7 +127,7 @@ async def stop(
         if row.phase == HANDLE and row.order_id in signed and row not in ended and at < row.started_at:
             if calendar is None:
                 raise ValueError(f"case {case.id}: signing begins the handle limit, give stop() the calendar")
-            begin(row, at, calendar, lamp_settings)
+            begin(row, at, calendar, lamp_settings or in_force().lamps)
     for row in ended:
         # A paused limit is judged as of its pause: none of its time was used since.
         end(row, at, met=(row.paused_at or at) <= row.due_at)
@@ -170,7 +171,7 @@ async def resume(
     at: datetime,
     calendar: Calendar,
     *,
-    lamp_settings: LampSettings = DEFAULT_LAMPS,
+    lamp_settings: LampSettings | None = None,
 ) -> list[CaseDeadline]:
     """Let paused limits of ``phases`` run on with what was left of each; one that was overdue stays as much overdue.
 
@@ -181,7 +182,7 @@ async def resume(
     for row in resumed:
         row.started_at = max(at, row.started_at)  # not before the pause, even if the clock has jumped back
         row.paused_at = None
-        put(row, counted(row, calendar), calendar, lamp_settings)
+        put(row, counted(row, calendar), calendar, lamp_settings or in_force().lamps)
         alarm(row, calendar)
     _keep_due(case, rows)
     return resumed
@@ -193,7 +194,7 @@ async def extend(
     calendar: Calendar,
     at: datetime,
     *,
-    lamp_settings: LampSettings = DEFAULT_LAMPS,
+    lamp_settings: LampSettings | None = None,
 ) -> None:
     """Grant one more original limit from the present due (延期); a lamp that is lit stays lit. How often is
     ``lifecycle``'s to say.
@@ -208,7 +209,12 @@ async def extend(
     if deadline.paused_at is None:
         ahead(longer.at, at, f"the extended {deadline.phase} limit of case {deadline.case_id}")
     deadline.extended += 1
-    put(deadline, Due(longer.at, longer.provisional or deadline.provisional), calendar, lamp_settings)
+    put(
+        deadline,
+        Due(longer.at, longer.provisional or deadline.provisional),
+        calendar,
+        lamp_settings or in_force().lamps,
+    )
     alarm(deadline, calendar)
     case = await session.get_one(Case, deadline.case_id)
     _keep_due(case, await _running(session, case))
@@ -226,7 +232,7 @@ async def recompute_provisional(
     calendar: Calendar,
     at: datetime,
     *,
-    lamp_settings: LampSettings = DEFAULT_LAMPS,
+    lamp_settings: LampSettings | None = None,
     most: int = ONE_ROUND,
 ) -> int:
     """Settle running limits that were counted over days nobody knew and that ``calendar`` now knows.
@@ -240,7 +246,7 @@ async def recompute_provisional(
     if unknown is not None:
         query = query.where(CaseDeadline.due_at < at_time(date(unknown, 1, 1)))
     cases = (await session.scalars(query.distinct().order_by(CaseDeadline.case_id).limit(most))).all()
-    settled = await _recompute(session, cases, calendar, at, YEAR_KNOWN, lamp_settings)
+    settled = await _recompute(session, cases, calendar, at, YEAR_KNOWN, lamp_settings or in_force().lamps)
     if settled:
         log.info("deadlines.recomputed", rule=YEAR_KNOWN, settled=settled)
     return settled
@@ -254,7 +260,7 @@ async def recompute_day(
     *,
     after: UUID | None = None,
     most: int = ONE_ROUND,
-    lamp_settings: LampSettings = DEFAULT_LAMPS,
+    lamp_settings: LampSettings | None = None,
 ) -> Round:
     """Move the running limits that were counted over ``day``, which has become a working day or ceased to be one.
 
@@ -271,7 +277,7 @@ async def recompute_day(
     if after is not None:
         query = query.where(CaseDeadline.case_id > after)
     cases = (await session.scalars(query.distinct().order_by(CaseDeadline.case_id).limit(most))).all()
-    counted = await _recompute(session, cases, calendar, at, LOCAL_DAY, lamp_settings)
+    counted = await _recompute(session, cases, calendar, at, LOCAL_DAY, lamp_settings or in_force().lamps)
     if counted:
         log.info("deadlines.recomputed", rule=LOCAL_DAY, day=day.isoformat(), settled=counted)
     return Round(counted, cases[-1] if len(cases) == most else None)

@@ -28,6 +28,10 @@ MATTER_FOUND_LATER: Final = "completion.matter_found_later"
 FOLLOWED_WORDS: Final = "classification.words"
 
 
+LONGEST_ACCUSED: Final = 120
+"""Characters of who is complained about, as a person may fill it in."""
+
+
 @dataclass(frozen=True, slots=True)
 class Suggestion:
     """What the router says about a case's words, as far as a case keeps it."""
@@ -47,6 +51,7 @@ class Suggestion:
     address: str | None = None
     model: str | None = None
     domain_probability: float | None = None
+    accused: str | None = None
 
     @classmethod
     def from_routing(cls, routing: Mapping[str, Any]) -> "Suggestion":
@@ -74,6 +79,7 @@ class Suggestion:
             address=str(address) if address else None,
             model=routing.get("model"),
             domain_probability=routing.get("domain_probability"),
+            accused=str(routing["accused"])[:LONGEST_ACCUSED] if routing.get("accused") else None,
         )
 
 
@@ -142,7 +148,7 @@ async def follow_words(
             rule=FOLLOWED_WORDS,
             detail=detail,
         )
-    await _write_particulars(session, case_id, text, suggestion.address, number, erased_at)
+    await _write_particulars(session, case_id, text, suggestion, number, erased_at)
     if case.filed_at is not None:
         await append_log(session, case, actor=SYSTEM, action="words_added", from_state=case.state, at=at)
         add_event(session, events.UPDATED, at=at, call=call_id, case=case.id, refs={"version": case.version}, feed=True)
@@ -209,11 +215,17 @@ async def _write_particulars(
     session: AsyncSession,
     case_id: UUID,
     text: str | None,
-    address: str | None,
+    suggestion: Suggestion,
     number: str | None,
     erased_at: datetime | None,
 ) -> None:
-    values = {"text": text, "address": address, "reporter_number": number or None, "erased_at": erased_at}
+    values = {
+        "text": text,
+        "address": suggestion.address if text is not None else None,
+        "accused": suggestion.accused if text is not None else None,
+        "reporter_number": number or None,
+        "erased_at": erased_at,
+    }
     statement = insert_into(session, CaseParticulars).values(case_id=case_id, **values)
     await session.execute(
         statement.on_conflict_do_update(

@@ -14,13 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from callcenter.cases import clocks, events
 from callcenter.cases.acts import MACHINE, take
 from callcenter.cases.calendar import load_calendar
-from callcenter.cases.city_settings import DEFAULT_CITY, CitySettings
+from callcenter.cases.city_settings import CitySettings, in_force
 from callcenter.cases.filing import DISPATCH_BY_LIST, VERIFY_BEFORE, may_file
 from callcenter.cases.life import CITIZEN, FILE, PoliceHandover
 from callcenter.cases.lifecycle import VERIFY_FIRST, Action, Given
+from callcenter.cases.milestones import tell_accepted
 from callcenter.cases.model import PENDING_DISPATCH, REPORTED, Case, CaseParticulars, lot
 from callcenter.cases.record import CaseError, append_log, locked, next_number
-from callcenter.cases.responsibility import find, verification
+from callcenter.cases.responsibility import find, name_accused, verification
 from callcenter.cases.search_index import index_words
 from callcenter.city.model import Area, Unit
 from callcenter.storage.outbox import add_event
@@ -98,14 +99,16 @@ class NewCase:
     """Of a matter that 110 hands over."""
 
 
-async def accept(session: AsyncSession, case: Case, at: datetime, city: CitySettings = DEFAULT_CITY) -> None:
-    """A case has just got its number: the limits of filing and of the citizen's wait begin."""
+async def accept(session: AsyncSession, case: Case, at: datetime, city: CitySettings | None = None) -> None:
+    """A case has just got its number, and the citizen hears it; the limits of filing and of their wait begin."""
+    city = city or in_force()
     calendar = await load_calendar(session, city)
     for phase in (CITIZEN, FILE):
         await clocks.start(session, case, phase, city.limit_of(phase), at, calendar=calendar)
+    await tell_accepted(session, case, at)
 
 
-async def file_if_allowed(session: AsyncSession, case: Case, at: datetime, city: CitySettings = DEFAULT_CITY) -> None:
+async def file_if_allowed(session: AsyncSession, case: Case, at: datetime, city: CitySettings | None = None) -> None:
     """Bring a reported case on as far as rules allow: have it verified, or filed and then ordered to be handled."""
     if case.state != REPORTED:
         return
@@ -125,11 +128,13 @@ async def file_if_allowed(session: AsyncSession, case: Case, at: datetime, city:
     await dispatch_by_rule(session, case, at, city)
 
 
-async def dispatch_by_rule(session: AsyncSession, case: Case, at: datetime, city: CitySettings = DEFAULT_CITY) -> bool:
+async def dispatch_by_rule(session: AsyncSession, case: Case, at: datetime, city: CitySettings | None = None) -> bool:
     """Order the unit that the lists name to handle a case just filed; tells whether there was one. A case that a unit
     gave back is for a person."""
+    city = city or in_force()
     if case.state != PENDING_DISPATCH or not city.dispatch_by_rule or case.returns:
         return False
+    await name_accused(session, case)
     found = await find(session, case, at=at, calendar=await load_calendar(session, city))
     if found.unit_id is None:
         return False
@@ -145,7 +150,7 @@ async def register(
     *,
     by: str,
     at: datetime,
-    city: CitySettings = DEFAULT_CITY,
+    city: CitySettings | None = None,
 ) -> tuple[Case, bool]:
     """Take in a case that a person or a system reports: numbered and REPORTED, to be filed by a step of its own.
 
@@ -215,9 +220,20 @@ async def _from_police(session: AsyncSession, case: Case, number: str, by: str, 
     )
     if await session.scalar(taken) is not None:
         raise AlreadyRegistered("a case was registered for that police number before: look it up by the number")
-    handover = PoliceHandover(id=uuid4(), case_id=case.id, direction="in", police_number=number, handed_at=at, by=by)
-    session.add(handover)
-    return handover.id
+    handover = uuid4()
+    values = {
+        "id": handover,
+        "case_id": case.id,
+        "direction": "in",
+        "police_number": number,
+        "handed_at": at,
+        "by": by,
+        "result_at": None,
+        "result": None,
+    }
+    if not await insert_new(session, PoliceHandover, values):  # at the same time, under another key
+        raise AlreadyRegistered("a case was registered for that police number just now: look it up by the number")
+    return handover
 
 
 def _values(case_id: UUID, new: NewCase, at: datetime) -> dict[str, Any]:

@@ -156,23 +156,26 @@ class _Writer:
         highest = {one.limit.id: one for one in lit}  # a limit's lamps come lowest first
         for id, one in highest.items():
             if (unit := self._unit(one.limit)) is not None:
-                refs = {"case": one.limit.case_id, "unit": unit, "deadline": id, "template": f"unit_{one.lamp}"}
+                name = "unit_unsigned" if self._unsigned(one) else f"unit_{one.lamp}"
+                refs = {"case": one.limit.case_id, "unit": unit, "deadline": id, "template": name}
                 self._job(MESSAGE_UNIT, f"{MESSAGE_UNIT}:{one.lamp}:{id}", refs)
 
     def rings(self, lit: Iterable[_Lit]) -> int:
         """A ring for each urgent order that nobody has signed for within its limit; gives how many."""
-        orders = {
-            one.limit.order_id: one.limit.case_id
-            for one in lit
-            if one.lamp == YELLOW
+        orders = {one.limit.order_id: one.limit.case_id for one in lit if self._unsigned(one)}
+        for order, case in orders.items():
+            self._job(RING, f"{RING}:{order}", {"order": order, "case": case})
+        return len(orders)
+
+    def _unsigned(self, one: _Lit) -> bool:
+        """An urgent order that nobody has signed for within its limit."""
+        return (
+            one.lamp == YELLOW
             and one.limit.phase == SIGN
             and one.limit.order_open
             and one.limit.signed_at is None
             and (one.limit.limit_unit.startswith(URGENT_LIMIT) or self._held[one.limit.case_id].urgency in URGENT)
-        }
-        for order, case in orders.items():
-            self._job(RING, f"{RING}:{order}", {"order": order, "case": case})
-        return len(orders)
+        )
 
     async def sheets(self, lit: Iterable[_Lit]) -> int:
         """A sheet to the leader of each unit with a red lamp, unless one of that case still waits for its answer."""

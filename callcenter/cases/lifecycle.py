@@ -279,6 +279,11 @@ TABLE: Final[Mapping[Action, Step]] = MappingProxyType(
 """Sheets, notes, links, lamps and words added leave the state as it is and are not here."""
 
 _ACCEPTED: Final[Mapping[str, Side]] = MappingProxyType(
-    dict.fromkeys(("registered", "confirmed", "corrected", "filed"), Side.SUPERVISION)
+    {
+        **dict.fromkeys(
+            ("registered", "confirmed", "corrected", "filed", "adjudicated", "split", "item_chosen"), Side.SUPERVISION
+        ),
+        "item_commanded": Side.COMMAND,
+    }
 )
-"""What else is logged of taking a case in: it counts as supervision."""
+"""What else is logged of taking a case in, and of choosing its rule: on whose side it counts."""

@@ -17,11 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from callcenter.cases import clocks, events
 from callcenter.cases.acts import act
 from callcenter.cases.calendar import load_calendar
-from callcenter.cases.city_settings import DEFAULT_CITY, CitySettings
+from callcenter.cases.city_settings import CitySettings, in_force
 from callcenter.cases.doing import Words
 from callcenter.cases.intake import accept, file_if_allowed
 from callcenter.cases.life import CITIZEN, CaseLink
 from callcenter.cases.lifecycle import OPEN, Action, Actor, Post, Side
+from callcenter.cases.milestones import CANCELLED
 from callcenter.cases.model import (
     PENDING_DISPATCH,
     PENDING_FILING,
@@ -45,7 +46,6 @@ from callcenter.cases.repository import CategoryChoice, confirm_routing
 from callcenter.cases.search_index import index_words
 from callcenter.cases.snapshots import sides_of
 from callcenter.messages.telling import tell
-from callcenter.messages.templates import templates
 from callcenter.storage.outbox import Refs, add_event
 
 SPLIT: Final = "split"
@@ -61,7 +61,7 @@ CASE_ADJUDICATED: Final = "case.adjudicated"
 CASE_MERGED: Final = "case.merged"
 
 MERGED_TEMPLATE: Final = "duplicate"
-"""What the reporter of a duplicate is sent where the city has such a text; else the one for cancelled cases."""
+"""What the reporter of a duplicate is sent."""
 
 _WITHOUT_UNIT: Final = frozenset({REPORTED, PENDING_VERIFY, PENDING_FILING, PENDING_DISPATCH})
 _LONGEST_TEXT: Final = 4_000
@@ -95,7 +95,7 @@ async def split(
     reason: str,
     expected_version: int,
     at: datetime,
-    city: CitySettings = DEFAULT_CITY,
+    city: CitySettings | None = None,
 ) -> tuple[Case, Case]:
     """Make a second case of part of what was reported: ``text`` in ``domain``; gives the first and the second.
 
@@ -140,6 +140,7 @@ async def split(
     add_event(session, events.REGISTERED, at=at, call=second.call_id, case=second.id, refs={"version": second.version})
     await session.flush()
     await index_words(session, second.id)
+    city = city or in_force()
     calendar = await load_calendar(session, city)
     since = first.completed_at or first.created_at
     await clocks.start(session, second, CITIZEN, city.limit_of(CITIZEN), since, calendar=calendar)
@@ -209,7 +210,7 @@ async def merge_duplicate(
     reason: str,
     expected_version: int,
     at: datetime,
-    city: CitySettings = DEFAULT_CITY,
+    city: CitySettings | None = None,
 ) -> Case:
     """Link ``newer_id`` as a 重复件 to the open case ``into_id`` and cancel it; gives the newer case.
 
@@ -230,6 +231,8 @@ async def merge_duplicate(
     if (into.created_at, into.id.hex) > (newer.created_at, newer.id.hex):
         raise LinkRefused(f"case {into_id} is the newer: merge it into {newer_id}")
     await _supervises(session, into, actor)
+    # In place of what the step would say: that the matter is cancelled.
+    await tell(session, newer, MERGED_TEMPLATE, at=at, milestone=CANCELLED)
     newer = await act(
         session,
         newer_id,
@@ -246,8 +249,6 @@ async def merge_duplicate(
         await append_log(session, case, actor=actor.id, action="linked", from_state=case.state, at=at, detail=detail)
     refs: Refs = {"other": newer.id, "version": into.version}
     add_event(session, CASE_MERGED, at=at, call=into.call_id, case=into.id, refs=refs)
-    text = MERGED_TEMPLATE if MERGED_TEMPLATE in templates() else "cancelled"
-    await tell(session, newer, text, at=at, milestone=DUPLICATE)
     await session.flush()
     return newer
 

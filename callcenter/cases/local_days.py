@@ -17,6 +17,7 @@ from callcenter.cases.lists import CalendarDay
 from callcenter.cases.model import SYSTEM
 from callcenter.cases.recounting import ask_recount
 from callcenter.clock import local
+from callcenter.storage.rows import insert_new
 
 LONGEST_NOTE: Final = 80
 
@@ -44,11 +45,11 @@ async def set_day(
     _not_past(day, at)
     if len(note) > LONGEST_NOTE:
         raise ValueError(f"note of {len(note)} characters: at most {LONGEST_NOTE}")
-    row = await session.get(CalendarDay, day, with_for_update=True)
-    if row is None:
-        row = CalendarDay(day=day)
-        session.add(row)
-    row.works, row.note, row.set_by, row.set_at = works, note, actor.id or SYSTEM, at
+    values = {"works": works, "note": note, "set_by": actor.id or SYSTEM, "set_at": at}
+    await insert_new(session, CalendarDay, {"day": day, **values})  # unless it is there, or somebody sets it just now
+    row = await session.get_one(CalendarDay, day, with_for_update=True, populate_existing=True)
+    for name, value in values.items():
+        setattr(row, name, value)
     add_entry(session, actor, "local day set", at=at, subject=f"day:{day.isoformat()}", detail={"works": works})
     await ask_recount(session, day, at)
     return row

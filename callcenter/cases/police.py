@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from callcenter.cases.city_settings import DEFAULT_CITY, CitySettings
+from callcenter.cases.city_settings import CitySettings
 from callcenter.cases.intake import AlreadyRegistered, NewCase, register
 from callcenter.cases.life import CaseText, PoliceHandover
 from callcenter.cases.lifecycle import Actor, Post
@@ -46,7 +46,7 @@ async def inbound(
     handed_at: datetime,
     by: str,
     at: datetime,
-    city: CitySettings = DEFAULT_CITY,
+    city: CitySettings | None = None,
 ) -> tuple[Case, bool]:
     """Take in what 110 hands over, as a case of source ``110``; its source and police number in ``new`` are ignored.
 

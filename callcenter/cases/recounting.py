@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from callcenter import clock
 from callcenter.cases.calendar import CalendarSettings, load_calendar
 from callcenter.cases.clocks import recompute_day, recompute_provisional
-from callcenter.cases.deadlines import DEFAULT_LAMPS, LampSettings
+from callcenter.cases.deadlines import LampSettings
 from callcenter.jobs.model import Job
 from callcenter.jobs.runner import GiveUp, Handler
 from callcenter.jobs.store import add_job
@@ -34,7 +34,7 @@ async def ask_recount(session: AsyncSession, day: date, at: datetime) -> None:
 def recount_handler(
     settings: CalendarSettings,
     *,
-    lamp_settings: LampSettings = DEFAULT_LAMPS,
+    lamp_settings: LampSettings | None = None,
     now: Callable[[], datetime] = clock.now,
 ) -> Handler:
     """The handler of RECOUNT: one round, and the job of the next in the same transaction. Idempotent: what has been
@@ -58,7 +58,7 @@ def recount_handler(
 
 
 async def settle_provisional(
-    db: Database, settings: CalendarSettings, at: datetime, *, lamp_settings: LampSettings = DEFAULT_LAMPS
+    db: Database, settings: CalendarSettings, at: datetime, *, lamp_settings: LampSettings | None = None
 ) -> int:
     """Settle every running limit that was counted over days that are known by now, a transaction a round. For the
     start of a process: a newer library comes with one. Gives how many were settled."""

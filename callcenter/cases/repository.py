@@ -31,6 +31,7 @@ from callcenter.cases.record import CaseNotFound as CaseNotFound
 from callcenter.cases.record import Conflict as Conflict
 from callcenter.cases.record import append_log, changes_since, locked, move
 from callcenter.cases.search_index import forget_words
+from callcenter.messages.model import Message, MessageParticulars
 from callcenter.storage.outbox import add_event
 from callcenter.storage.rows import before, encode_cursor
 
@@ -240,8 +241,8 @@ async def mark_pulled(session: AsyncSession, ids: Sequence[UUID], at: datetime) 
 
 
 async def erase_particulars(session: AsyncSession, case_id: UUID, *, actor: str, at: datetime) -> None:
-    """Blank what a case knows of people and their words, and everything that was written about it; its pictures are no
-    longer shown. Its number, category, times and log stay."""
+    """Blank what a case knows of people and their words, and everything that was written about it or sent to anybody;
+    its pictures are no longer shown. Its number, category, times and log stay."""
     case = await locked(session, case_id)
     if case is None:
         raise CaseNotFound(f"no case {case_id}")
@@ -259,6 +260,11 @@ async def erase_particulars(session: AsyncSession, case_id: UUID, *, actor: str,
     await session.execute(texts.values(text=None, erased_at=at))
     pictures = update(CaseEvidence).where(CaseEvidence.case_id == case_id, CaseEvidence.erased_at.is_(None))
     await session.execute(pictures.values(erased_at=at))
+    own = select(Message.id).where(Message.case_id == case_id)
+    told = update(MessageParticulars).where(
+        MessageParticulars.message_id.in_(own), MessageParticulars.erased_at.is_(None)
+    )
+    await session.execute(told.values(number=None, words=None, erased_at=at))
     if blanked is None:
         return
     await forget_words(session, case_id)

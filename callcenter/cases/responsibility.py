@@ -5,13 +5,14 @@ category in the area, then the area's street. 就高不就低 (003-05): of sever
 gets the complaint: it goes to the level above. What is decided here is told in docs/responsibility.md.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from callcenter.access.audit import Actor, add_entry
@@ -23,9 +24,10 @@ from callcenter.cases.dispatch_rates import return_rate as return_rate
 from callcenter.cases.lifecycle import DISPATCH_FIRST, EXEMPT, MODES, VERIFY_FIRST
 from callcenter.cases.list_import import DEFAULT_LEVEL
 from callcenter.cases.lists import ResponsibilityItem, ResponsibilityList, VerificationRule
-from callcenter.cases.model import Case
+from callcenter.cases.model import Case, CaseParticulars
 from callcenter.city import units
 from callcenter.city.model import Unit
+from callcenter.storage.rows import insert_new
 
 OWNER, ITEM, STREET = "owner", "item", "street"
 """By what a unit was found."""
@@ -42,6 +44,9 @@ RETURN_LIMIT: Final = Limit(2, LimitUnit.WORK_DAY)
 DISPATCHED_FIRST: Final = frozenset({"phone"})
 EXEMPT_SOURCES: Final = frozenset({"collector", "110", "iot", "video"})
 """Somebody of the house, the police or a device has seen it already."""
+
+_LOCAL: Final = re.compile(r"村|社区|居委|街道|办事处|乡|镇")
+"""In who is accused: somebody of the place's own government or of a committee under it."""
 
 _ORDINARY_CLOSING: Final = "诉求已办结并答复"
 
@@ -181,6 +186,24 @@ async def excluded_units(session: AsyncSession, case: Case) -> frozenset[UUID]:
     return await units.subtree(session, case.accused_unit_id)
 
 
+async def name_accused(session: AsyncSession, case: Case) -> None:
+    """Keep as a unit whom the caller accuses, before anybody looks whose the case is: the words may be erased later.
+
+    The unit whose name they say, the longest of several; else, where they accuse somebody of the village, community,
+    street or town, the government of the case's area. Nothing where neither is known; a unit named before stays.
+    """
+    if case.accused_unit_id is not None:
+        return
+    accused = await session.scalar(select(CaseParticulars.accused).where(CaseParticulars.case_id == case.id))
+    if not accused:
+        return
+    named = select(Unit.id).where(literal(accused).contains(Unit.name))
+    found = await session.scalar(named.order_by(func.length(Unit.name).desc(), Unit.code).limit(1))
+    if found is None and _LOCAL.search(accused) and (street := await units.street_of(session, case.area_id)):
+        found = street.id
+    case.accused_unit_id = found
+
+
 async def verification(session: AsyncSession, case: Case) -> str:
     """How ``case`` is looked at: lifecycle.VERIFY_FIRST, EXEMPT or DISPATCH_FIRST. Reads only, never raises.
 
@@ -228,10 +251,10 @@ async def set_verification(
     if mode is not None and mode not in MODES:
         raise ValueError(f"verification mode {mode!r:.24} is none of {', '.join(MODES)}")
     columns = {"source": source, "domain": domain, "kind": kind, "category_code": category_code}
+    if mode is not None:  # unless it is there, or somebody makes it at the same time
+        await insert_new(session, VerificationRule, {"id": uuid4(), "mode": mode, **columns})
     row = await session.scalar(select(VerificationRule).filter_by(**columns).with_for_update())
-    if row is None and mode is not None:
-        session.add(VerificationRule(id=uuid4(), mode=mode, **columns))
-    elif row is not None and mode is not None:
+    if row is not None and mode is not None:
         row.mode = mode
     elif row is not None:
         await session.delete(row)

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from callcenter.cases.calendar import load_calendar
-from callcenter.cases.city_settings import DEFAULT_CITY
+from callcenter.cases.city_settings import in_force
 from callcenter.cases.deadlines import Limit, LimitUnit, due
 from callcenter.cases.life import CaseOrder, CaseText, LeaderNote, SupervisionSheet
 from callcenter.cases.lifecycle import Actor, Post
@@ -193,7 +193,7 @@ async def texts_of(session: AsyncSession, ids: Sequence[UUID | None]) -> dict[UU
 
 async def reply_time(session: AsyncSession, at: datetime) -> datetime:
     """One working day after ``at`` by the city's calendar: when a sheet is to be answered unless it says otherwise."""
-    return due(at, REPLY_WITHIN, await load_calendar(session, DEFAULT_CITY)).at
+    return due(at, REPLY_WITHIN, await load_calendar(session, in_force())).at
 
 
 async def sheet_numbers(session: AsyncSession, at: datetime, count: int) -> list[str]:

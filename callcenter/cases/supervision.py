@@ -6,21 +6,18 @@ moment it was noticed. What a lamp causes – a word to the unit, a ring for an 
 supervision sheet – is written in the same transaction (``cases.lamps``). Sheets and notes of people: ``cases.sheets``.
 """
 
-import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 import structlog
 from sqlalchemy import select
 
-from callcenter import clock
 from callcenter.cases.lamps import SweepResult, due, light
 from callcenter.cases.life import CaseDeadline
 from callcenter.cases.sheets import add_note, issue_sheet, receipt_sheet, reply_sheet
+from callcenter.periodic import Periodic
 from callcenter.storage.engine import Database, store_is_at_fault
 
 __all__ = [
@@ -36,8 +33,6 @@ __all__ = [
 ]
 
 log = structlog.get_logger()
-
-STOP_PATIENCE_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,47 +87,8 @@ async def _batch(db: Database, cases: Sequence[UUID], at: datetime) -> SweepResu
         return SweepResult(faults=1)
 
 
-class LampWatch:
-    """Sweeps again and again while a process lives."""
+class LampWatch(Periodic):
+    """Sweeps again and again while a process lives, first at once: lamps may have come due while none ran."""
 
-    def __init__(self, db: Database, *, every_s: float, settings: SweepSettings | None = None) -> None:
-        self._db = db
-        self._every_s = every_s
-        self._settings = settings or SweepSettings()
-        self._stopping = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self.swept_at: datetime | None = None
-        """When a sweep last ended well."""
-        self.fault: str | None = None
-        """Why lamps are not lit at present; None when all is well."""
-
-    async def start(self) -> None:
-        """Begin, with a sweep at once: lamps may have come due while no process ran."""
-        self._stopping.clear()
-        self._task = asyncio.create_task(self._run(), name="lamps")
-
-    async def stop(self) -> None:
-        """End; a sweep under way finishes its batch or is rolled back."""
-        self._stopping.set()
-        task, self._task = self._task, None
-        if task is not None:
-            done, _ = await asyncio.wait([task], timeout=STOP_PATIENCE_S)
-            if not done:
-                task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                at = clock.now()
-                await sweep(self._db, at, self._settings)
-            except Exception as error:  # nobody awaits this task: it names the fault and tries again
-                if self.fault is None:
-                    mend = "is the database up?" if store_is_at_fault(error) else "a fault of ours: see the traceback"
-                    log.error("lamps are not lit", error=type(error).__name__, mend=mend, exc_info=error)
-                self.fault = f"the sweep fails ({type(error).__name__})"
-            else:
-                self.swept_at, self.fault = at, None
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._every_s):
-                    await self._stopping.wait()
+    def __init__(self, db: Database, *, every_s: float, settings: SweepSettings = SweepSettings()) -> None:
+        super().__init__("lamps", lambda at: sweep(db, at, settings), every_s=every_s)

@@ -14,8 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from callcenter.jobs.model import Job
 from callcenter.settings import Settings
-from callcenter.storage.outbox import Reference
-from callcenter.storage.outbox import _reference as checked_reference
+from callcenter.storage.outbox import Reference, reference
 from callcenter.storage.rows import insert_new
 
 IDS: Final = UUID("6f1c4e0a-3c1d-5b52-9a0e-1d6b1f2c9d77")
@@ -102,7 +101,7 @@ def job_values(
         "id": job_id(key),
         "kind": kind,
         "key": key,
-        "refs": {name: checked_reference(f"of job {kind}", name, value) for name, value in refs.items()},
+        "refs": {name: reference(f"of job {kind}", name, value) for name, value in refs.items()},
         "created_at": at,
         "run_at": run_at or at,
         "attempts": 0,

@@ -5,11 +5,12 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from callcenter import clock
 from callcenter.cases.act_effects import NOTIFY
-from callcenter.cases.life import CaseDeadline, SupervisionSheet
+from callcenter.cases.life import HANDLE, CaseDeadline, SupervisionSheet
 from callcenter.cases.model import Case
 from callcenter.cases.sheets import MESSAGE_UNIT
 from callcenter.jobs.model import Job
@@ -152,4 +153,9 @@ async def _about(session: AsyncSession, job: Job) -> tuple[Mapping[str, Any] | N
         if limit.ended_at is not None and job.refs.get("template") == "unit_warned":
             return None, ""  # a warning comes too late once it is done; that it was late stays true
         return {"phase": PHASE_NAMES.get(limit.phase, limit.phase), "due": limit.due_at}, str(limit.id)
-    return {}, str(job.refs.get("order") or job.id)
+    if "order" not in job.refs:
+        return {}, str(job.id)
+    order = _id(job, "order")
+    handle = CaseDeadline.phase == HANDLE
+    due = await session.scalar(select(CaseDeadline.due_at).where(CaseDeadline.order_id == order, handle))
+    return ({"due": due} if due is not None else {}), str(order)

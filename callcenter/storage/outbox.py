@@ -87,7 +87,7 @@ def add_event(
         "at": at,
         "call_id": call,
         "case_id": case,
-        "refs": {name: _reference(kind, name, value) for name, value in (refs or {}).items()},
+        "refs": {name: reference(kind, name, value) for name, value in (refs or {}).items()},
         "feed": feed,
     }
     session.info.setdefault(_EVENTS, []).append(event)
@@ -105,7 +105,11 @@ async def write_events(session: AsyncSession) -> bool:
     return True
 
 
-def _reference(kind: str, name: str, value: object) -> str | int | bool | None:
+def reference(kind: str, name: str, value: object) -> str | int | bool | None:
+    """``value`` as events and jobs keep it: an id, a small integer, a boolean or a lower-case word.
+
+    Raises ValueError for anything else, which it does not show: it may be the very thing that must not get out.
+    """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, UUID):
@@ -114,5 +118,4 @@ def _reference(kind: str, name: str, value: object) -> str | int | bool | None:
         return value
     if isinstance(value, str) and _WORD.fullmatch(value):
         return value
-    # The value itself is not shown: it may be the very thing that must not get out.
     raise ValueError(f"event {kind}: ref {name!r} is a {type(value).__name__} that is no id, small count or state name")

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,7 +16,6 @@ from callcenter.calls.model import case_id
 from callcenter.cases import intake
 from callcenter.cases.act_effects import NOTIFY, RESUME, Words
 from callcenter.cases.acts import MACHINE, act, legal_now, resume_job
-from callcenter.cases.city_settings import CitySettings
 from callcenter.cases.life import (
     CaseAppeal,
     CaseCheck,
@@ -28,204 +26,22 @@ from callcenter.cases.life import (
     CaseText,
     PoliceHandover,
 )
-from callcenter.cases.lifecycle import Action, Actor, Given, Post, Refused
+from callcenter.cases.lifecycle import Action, Actor, Post
 from callcenter.cases.lists import KnowledgeArticle, VerificationRule
-from callcenter.cases.model import Case, CaseLog, CaseParticulars
+from callcenter.cases.model import Case, CaseParticulars
 from callcenter.cases.record import Conflict
 from callcenter.cases.repository import NotConfirmable, confirm_routing, erase_particulars
-from callcenter.city.model import DEPARTMENT, STREET, Area, Unit
+from callcenter.city.model import DEPARTMENT, Unit
 from callcenter.jobs.model import Job
 from callcenter.jobs.runner import Runner
-from callcenter.storage.engine import Database
-from callcenter.storage.outbox import OutboxEvent
+from tests.acting import NINE, WEB, House, house, somebody
 from tests.api import Api, api
+from tests.pictures import jpeg
 from tests.sample_calls import MANHOLE, RUNG, SampleCall
 
-__all__ = ["api"]
+__all__ = ["api", "house"]
 
 pytestmark = pytest.mark.integration
-
-NINE = datetime.fromisoformat("2026-11-23T09:00:00+08:00")
-"""A Monday morning."""
-WEB = intake.NewCase(
-    source="110",
-    text="解放大道路口的井盖不见了",
-    domain="urban",
-    standard=MANHOLE[0],
-    code=MANHOLE[1],
-    kind=MANHOLE[2],
-    major=MANHOLE[3],
-    minor=MANHOLE[4],
-    address="解放大道",
-    reporter_number="13812345678",
-)
-"""What 110 hands over is exempt from verification (免核实)."""
-BY_HAND = CitySettings(dispatch_by_rule=False)
-
-
-def somebody(*posts: Post, unit: UUID | None = None) -> Actor:
-    """A new person with these posts."""
-    return Actor(str(uuid4()), frozenset(posts), unit)
-
-
-@dataclass
-class House:
-    """People of both centres, two units, and a clock that the test moves."""
-
-    db: Database
-    roads: UUID = field(default_factory=uuid4)
-    street: UUID = field(default_factory=uuid4)
-    other: UUID = field(default_factory=uuid4)
-    area: UUID = field(default_factory=uuid4)
-    at: datetime = NINE
-    city: CitySettings = BY_HAND
-    agent: Actor = field(default_factory=lambda: somebody(Post.AGENT))
-    chief: Actor = field(default_factory=lambda: somebody(Post.DUTY_CHIEF))
-    second_chief: Actor = field(default_factory=lambda: somebody(Post.DUTY_CHIEF))
-    dispatcher: Actor = field(default_factory=lambda: somebody(Post.DISPATCHER))
-    collector: Actor = field(default_factory=lambda: somebody(Post.COLLECTOR))
-
-    async def open(self) -> "House":
-        """Write the units."""
-        async with self.db.begin() as session:
-            session.add(Area(id=self.area, code="420802001", name="龙泉街道", level=3, parent_id=None))
-            await session.flush()
-            for unit, kind, area in (
-                (self.roads, DEPARTMENT, None),
-                (self.street, STREET, self.area),
-                (self.other, DEPARTMENT, None),
-            ):
-                session.add(
-                    Unit(
-                        id=unit,
-                        code=unit.hex[:8],
-                        name="市政管理处",
-                        kind=kind,
-                        level=2,
-                        area_id=area,
-                        leader="处长",
-                        duty_phone="",
-                        round_the_clock=False,
-                        active=True,
-                        created_at=self.at,
-                    )
-                )
-        return self
-
-    def of(self, unit: UUID) -> Actor:
-        """A person of a unit."""
-        return somebody(Post.UNIT, unit=unit)
-
-    def later(self, **time: float) -> None:
-        """Let time pass."""
-        self.at += timedelta(**time)
-
-    async def report(self, **changes: Any) -> UUID:
-        """A case that was registered."""
-        values = {**{name: getattr(WEB, name) for name in WEB.__slots__}, **changes}
-        async with self.db.begin() as session:
-            case, fresh = await intake.register(
-                session, uuid4(), intake.NewCase(**values), by=self.agent.id, at=self.at, city=self.city
-            )
-        assert fresh
-        return case.id
-
-    async def do(self, case: UUID, action: Action, who: Actor, words: Words | str = "", **given: Any) -> Case:
-        """Take a step a minute later; ``words``: a text is both the reason and the opinion."""
-        self.later(minutes=1)
-        if isinstance(words, str):
-            words = Words(reason=words, text=words)
-        async with self.db.begin() as session:
-            version = await session.scalar(select(Case.version).where(Case.id == case))
-            return await act(
-                session,
-                case,
-                action,
-                actor=who,
-                given=Given(**given),
-                words=words,
-                expected_version=version,
-                at=self.at,
-                city=self.city,
-            )
-
-    async def picture(self, case: UUID, sha: str = "", kind: str = "after", taken_at: datetime | None = None) -> UUID:
-        """A new picture of a case."""
-        self.later(minutes=1)
-        row = CaseEvidence(
-            id=uuid4(),
-            case_id=case,
-            kind=kind,
-            sha256=sha or uuid4().hex * 2,
-            media="image/jpeg",
-            size=1000,
-            taken_at=taken_at,
-            added_at=self.at,
-            added_by=self.collector.id,
-        )
-        async with self.db.begin() as session:
-            session.add(row)
-        return row.id
-
-    async def handled(self, unit: UUID | None = None, **changes: Any) -> UUID:
-        """A case that the unit has signed for."""
-        case = await self.report(**changes)
-        await self.do(case, Action.FILE, self.agent)
-        await self.do(case, Action.DISPATCH, self.dispatcher, unit=unit or self.roads)
-        await self.do(case, Action.SIGN, self.of(unit or self.roads))
-        return case
-
-    async def done(self, case: UUID, unit: UUID | None = None) -> None:
-        """The unit reports it done, with a new picture, and it is sent to be checked."""
-        await self.picture(case)
-        await self.do(case, Action.REPORT_DONE, self.of(unit or self.roads), "修好了")
-        await self.do(case, Action.ASK_CHECK, self.agent)
-
-    async def closed(self, **changes: Any) -> UUID:
-        """A case that went the straight way."""
-        case = await self.handled(**changes)
-        await self.done(case)
-        await self.do(case, Action.CHECK, self.collector, result="passed")
-        await self.do(case, Action.CALL_BACK, self.agent, reached=True, satisfaction="satisfied")
-        await self.do(case, Action.CLOSE, self.chief)
-        return case
-
-    async def case(self, case: UUID) -> Case:
-        """The case as it is."""
-        async with self.db.read() as session:
-            return await session.get_one(Case, case)
-
-    async def rows(self, model: Any, case: UUID, *order: Any) -> list[Any]:
-        """What hangs on a case."""
-        async with self.db.read() as session:
-            return list(await session.scalars(select(model).where(model.case_id == case).order_by(*order)))
-
-    async def log(self, case: UUID) -> list[CaseLog]:
-        """The log of a case."""
-        return await self.rows(CaseLog, case, CaseLog.seq)
-
-    async def events(self, case: UUID) -> list[tuple[str, bool]]:
-        """What was told of a case, and whether to units."""
-        return [(row.kind, row.feed) for row in await self.rows(OutboxEvent, case, OutboxEvent.id)]
-
-    async def running(self, case: UUID) -> set[str]:
-        """Phases whose limits run."""
-        return {row.phase for row in await self.rows(CaseDeadline, case) if row.ended_at is None}
-
-    async def refused(self, case: UUID, action: Action, who: Actor, match: str, *rest: Any, **given: Any) -> Refused:
-        """The refusal of a step, which must change nothing."""
-        before = await self.case(case)
-        with pytest.raises(Refused, match=match) as refusal:
-            await self.do(case, action, who, *rest, **given)
-        after = await self.case(case)
-        assert (after.state, after.version) == (before.state, before.version)
-        return refusal.value
-
-
-@pytest.fixture
-async def house(db: Database) -> House:
-    return await House(db).open()
-
 
 # -- the straight way --------------------------------------------------------------------------------------------------
 
@@ -266,7 +82,12 @@ async def test_the_straight_way_from_report_to_close(house: House) -> None:
     assert (order.part, order.round, order.outcome) == ("lead", 1, "done")
     async with house.db.read() as session:
         [job] = list(await session.scalars(select(Job).where(Job.kind == NOTIFY)))
-    assert job.refs == {"case": str(case), "order": str(order.id), "unit": str(house.roads)}
+    assert job.refs == {
+        "case": str(case),
+        "order": str(order.id),
+        "unit": str(house.roads),
+        "template": "unit_order",
+    }
 
 
 async def test_the_log_of_a_step_names_what_was_written_and_no_words(house: House) -> None:
@@ -903,7 +724,8 @@ async def test_a_crash_in_the_middle_leaves_nothing(house: House, monkeypatch: p
         assert await house.running(case) == {"citizen", "dispatch"}
         assert (await house.case(case)).version == before.version
     async with house.db.read() as session:
-        assert await session.scalar(select(func.count()).select_from(Job)) == 0
+        kinds = set(await session.scalars(select(Job.kind)))
+        assert kinds <= {"message.send"}, "the citizen was told of the number, before; nobody of an order"
 
 
 def _cut(*_: Any) -> None:
@@ -977,7 +799,7 @@ async def test_erasing_blanks_everything_that_people_wrote(house: House) -> None
 
 # -- over HTTP ---------------------------------------------------------------------------------------------------------
 
-JPEG = b"\xff\xd8\xff\xe0" + b"picture of a manhole " * 40
+JPEG = jpeg("picture of a manhole")
 
 
 async def _unit(api: Api, name: str) -> UUID:
@@ -1155,8 +977,8 @@ async def test_pictures_are_sniffed_measured_and_kept_by_their_hash(api: Api) ->
     for body in (b"", b"<script>alert(1)</script>", b"%PDF-1.7", b"GIF89a"):
         assert (await agent.post(path, params=where, content=body)).status_code == 422
     ahead = {**where, "taken_at": "2099-01-01T00:00:00+08:00"}
-    assert (await agent.post(path, params=ahead, content=JPEG + b"x")).status_code == 422
-    large = JPEG + bytes(2 * 1024 * 1024)
+    assert (await agent.post(path, params=ahead, content=jpeg())).status_code == 422
+    large = jpeg(data=2 * 1024 * 1024)
     assert (await agent.post(path, params=where, content=large)).status_code == 201
     too_large = await agent.post(path, params=where, content=JPEG + bytes(20 * 1024 * 1024))
     assert (too_large.status_code, too_large.json()["code"]) == (413, "body_too_large")

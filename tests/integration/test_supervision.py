@@ -649,7 +649,7 @@ async def test_the_watch_sweeps_when_it_starts_and_names_its_faults(
     monkeypatch.setattr("callcenter.clock.now", lambda: AT + timedelta(days=9))
     watch = LampWatch(db, every_s=0.01)
     await watch.start()
-    await until(lambda: watch.swept_at is not None)
+    await until(lambda: watch.done_at is not None)
     assert await lamp_rows(db, late.case) == all_three()
 
     async def broken(*_: Any) -> None:

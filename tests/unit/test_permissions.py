@@ -10,7 +10,9 @@ from api.security import RateLimit
 from callcenter.access import passwords, tokens
 from callcenter.access.masking import mask_number, mask_text
 from callcenter.access.permissions import (
+    EDITS,
     FOR_KEYS,
+    POSTS,
     ROLE_NAMES,
     TABLE,
     Permission,
@@ -18,7 +20,10 @@ from callcenter.access.permissions import (
     parse_permissions,
     parse_roles,
     permissions_of,
+    why_apart,
 )
+from callcenter.cases.lifecycle import TABLE as TABLE_OF_STEPS
+from callcenter.cases.lifecycle import Side
 
 pytestmark = pytest.mark.unit
 
@@ -72,6 +77,55 @@ def test_a_person_of_a_unit_and_a_volunteer_see_no_draft_and_no_number() -> None
     for role in (Role.UNIT, Role.COMMAND, Role.VOLUNTEER, Role.MAINTAINER, Role.ANALYST):
         assert not TABLE[role] & {P.CASES_READ_DRAFTS, P.CASES_READ_PARTICULARS, P.CALLS_READ, P.CALLS_LISTEN}, role
     assert P.CASES_READ not in TABLE[Role.VOLUNTEER] | TABLE[Role.MAINTAINER]
+
+
+def test_levels_scope_rights() -> None:
+    """市级监督考核、区级受理指挥、网络协同处置 (001-03); the lower levels write, the upper two analyse (001-13)."""
+    assesses = {role for role in Role if P.EVALUATION_READ in TABLE[role]}
+    assert assesses == {Role.SUPERVISOR, Role.INSPECTOR, Role.LEADER, Role.ANALYST}
+    writes = P.CASES_ACT, P.CASES_REGISTER, P.CASES_ADD_EVIDENCE, P.CASES_CONFIRM
+    for upper in (Role.INSPECTOR, Role.LEADER, Role.ANALYST):
+        assert not TABLE[upper] & {*writes}
+    assert {role for role in Role if P.CASES_COMMAND in TABLE[role]} == {Role.COMMAND}
+    assert {role for role in Role if P.CASES_ACCEPT in TABLE[role]} == {Role.AGENT}
+    assert {role for role in Role if P.CASES_HANDLE in TABLE[role]} == {Role.UNIT}
+    assert not assesses & {Role.COMMAND, Role.UNIT, Role.COLLECTOR, Role.AGENT, Role.VOLUNTEER}
+
+
+def test_supervision_and_command_are_different_posts() -> None:
+    """监管分离 (000-05, 002-04): no role has steps of two sides; on one case no person takes them."""
+    sides = {
+        role: {TABLE_OF_STEPS[step].side for step in TABLE_OF_STEPS if POSTS[role] in TABLE_OF_STEPS[step].posts}
+        for role in POSTS
+    }
+    assert Side.SUPERVISION not in sides[Role.COMMAND] | sides[Role.UNIT]
+    assert Side.COMMAND not in sides[Role.AGENT] | sides[Role.COLLECTOR] | sides[Role.UNIT]
+    # The duty chief alone has both: the third return and a long suspension are theirs; the case tells them apart.
+    assert {role for role in sides if {Side.COMMAND, Side.SUPERVISION} <= sides[role]} == {Role.SUPERVISOR}
+    for role in (Role.INSPECTOR, Role.LEADER, Role.ANALYST, Role.MAINTAINER, Role.VOLUNTEER):
+        assert sides[role] == set(), role
+
+
+def test_an_inspector_edits_nothing_by_any_other_role() -> None:
+    assert not TABLE[Role.INSPECTOR] & EDITS
+    for role in Role:
+        if role is Role.INSPECTOR:
+            continue
+        reason = why_apart([Role.INSPECTOR, role])
+        assert (reason is not None) == bool(TABLE[role] & EDITS), role
+    assert why_apart([Role.INSPECTOR, Role.LEADER, Role.COMMAND])
+    assert why_apart([Role.AGENT, Role.SUPERVISOR, Role.COMMAND]) is None
+
+
+def test_a_units_person_has_no_role_that_sees_all_cases() -> None:
+    for role in set(Role) - {Role.UNIT}:
+        assert (why_apart([Role.UNIT, role]) is not None) == (P.CASES_READ in TABLE[role]), role
+    assert why_apart([Role.UNIT]) is None
+
+
+def test_reading_figures_does_not_have_them_counted_again() -> None:
+    assert P.EVALUATION_RECOMPUTE not in FOR_KEYS
+    assert {role for role in Role if P.EVALUATION_RECOMPUTE in TABLE[role]} == {Role.SUPERVISOR, Role.ANALYST}
 
 
 def test_roles_are_put_in_order_and_unknown_ones_named() -> None:

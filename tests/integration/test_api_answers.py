@@ -1,0 +1,378 @@
+"""Every answer of the API is as its document says: a test for each room, which asks all of its operations."""
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from callcenter import clock
+from callcenter.insight.versions import RouterVersions
+from tests.api import PASSWORD, Api, Told, api, told, write
+from tests.contract import Checked
+from tests.house import COVER, QUARREL, House
+from tests.pictures import jpeg
+
+__all__ = ["api"]
+
+pytestmark = pytest.mark.integration
+
+V1 = "/api/v1"
+
+
+@pytest.fixture
+def checked(api: Api) -> Checked:
+    return Checked(api)
+
+
+def soon(hours: float = 24) -> str:
+    """A time to come."""
+    return (clock.now() + timedelta(hours=hours)).isoformat()
+
+
+async def test_access(api: Api, checked: Checked) -> None:
+    link = await api.services.access.first_start()
+    assert link is not None
+    ask, stranger = checked.ask, api.browser()
+    first = {"token": link.split("=", 1)[1], "username": "first.admin", "password": PASSWORD}
+    await ask(stranger, "POST", f"{V1}/setup", json=first)
+    await ask(api.browser(), "POST", f"{V1}/setup", json={**first, "username": "second"})
+    agent, program = await api.signed_in("agent"), await api.with_key()
+    await ask(agent, "POST", f"{V1}/session", json={"username": "nobody", "password": "x"})
+    await ask(agent, "GET", f"{V1}/me")
+    await ask(program, "GET", f"{V1}/me")
+    await ask(stranger, "GET", f"{V1}/cases", headers={"Cookie": "hotline_session=x"})
+    changed = {"old": PASSWORD, "new": "another long one 8"}
+    await ask(agent, "PUT", f"{V1}/me/password", json=changed)
+    await ask(agent, "PUT", f"{V1}/me/password", json={"old": changed["new"], "new": "short"})
+    again = {"username": "first.admin", "password": PASSWORD}
+    await ask(stranger, "POST", f"{V1}/session", json=again)
+    await ask(stranger, "DELETE", f"{V1}/session")
+    for _ in range(12):
+        await ask(api.browser(), "POST", f"{V1}/session", json=again)
+    assert "POST /api/v1/session 429" in checked.asked
+    checked.whole("access")
+
+
+async def test_people(api: Api, checked: Checked) -> None:
+    ask, admin, auditor = checked.ask, await api.signed_in("admin"), await api.signed_in("auditor")
+    new = {"username": "li.na", "password": PASSWORD, "roles": ["agent"]}
+    user = await ask(admin, "POST", f"{V1}/users", json=new)
+    await ask(admin, "POST", f"{V1}/users", json=new)
+    await ask(admin, "POST", f"{V1}/users", json={**new, "username": "x"})
+    await ask(admin, "POST", f"{V1}/users", json={**new, "username": "xu", "roles": ["inspector", "agent"]})
+    change = {"roles": ["agent", "supervisor"], "extension": "102"}
+    await ask(admin, "PATCH", f"{V1}/users/{user['id']}", json=change)
+    await ask(admin, "PATCH", f"{V1}/users/{uuid4()}", json={})
+    unit = str(await api.unit("roads"))
+    await ask(admin, "PUT", f"{V1}/users/{user['id']}/unit", json={"unit": unit})
+    await ask(admin, "PUT", f"{V1}/users/{user['id']}/unit", json={"unit": str(uuid4())})
+    await ask(admin, "PUT", f"{V1}/users/{uuid4()}/unit", json={"unit": None})
+    assert unit in {one["unit"] for one in (await ask(admin, "GET", f"{V1}/users"))["items"]}
+    key = await ask(admin, "POST", f"{V1}/keys", json={"label": "x", "permissions": ["metrics:read"]})
+    await ask(admin, "GET", f"{V1}/keys")
+    await ask(admin, "DELETE", f"{V1}/keys/{key['id']}")
+    await ask(admin, "DELETE", f"{V1}/keys/{uuid4()}")
+    await ask(auditor, "GET", f"{V1}/audit", params={"limit": 2})
+    checked.whole("people")
+
+
+async def test_calls(api: Api, checked: Checked) -> None:
+    ask, agent, program = checked.ask, await api.signed_in("agent", "supervisor"), await api.with_key()
+    draft = Told()
+    await write(api.services.db, draft.speaking())
+    filed = await told(api.services.db)
+    empty = await told(api.services.db, disposition="none", category=None, domain=None, probability=None, intent=None)
+    urgent = await told(api.services.db, emergency={"services": ["119"]}, secrecy=True, decision="confirm")
+    await ask(agent, "GET", f"{V1}/calls", params={"limit": 1})
+    await ask(agent, "GET", f"{V1}/calls", params={"cursor": "x"})
+    for call in (draft, filed, empty, urgent):
+        await ask(agent, "GET", f"{V1}/calls/{call.call}")
+        await ask(agent, "GET", f"{V1}/cases/{call.case}", params={"particulars": "callback"})
+    await ask(agent, "GET", f"{V1}/calls/{uuid4()}")
+    page = await ask(agent, "GET", f"{V1}/cases", params={"limit": 1})
+    await ask(agent, "GET", f"{V1}/cases", params={"cursor": page["next"]})
+    await ask(program, "GET", f"{V1}/cases")
+    await ask(program, "GET", f"{V1}/cases/{draft.case}")
+    await ask(agent, "POST", f"{V1}/cases/search", json={"words": "路灯"})
+    await ask(agent, "POST", f"{V1}/cases/search", json={"phone": "8000"})
+    await ask(program, "POST", f"{V1}/cases/search", json={"phone": "8000", "reason": "callback"})
+    case = await ask(agent, "GET", f"{V1}/cases/{urgent.case}")
+    word = {"expected_version": case["version"]}
+    await ask(agent, "POST", f"{V1}/cases/{urgent.case}/confirm", json=word)
+    stale = await ask(agent, "POST", f"{V1}/cases/{urgent.case}/confirm", json=word)
+    assert [one.split(" by ")[0] for one in stale["changes"]][:1] == ["confirmed"]
+    await ask(agent, "POST", f"{V1}/cases/{uuid4()}/confirm", json=word)
+    await ask(program, "POST", f"{V1}/cases/{urgent.case}/confirm", json=word)
+    checked.whole("calls")
+
+
+async def test_feed(api: Api, checked: Checked) -> None:
+    ask, program = checked.ask, await api.with_key()
+    await told(api.services.db)
+    page = await ask(program, "GET", f"{V1}/dispatch/feed", params={"wait": 10})
+    assert page["items"]
+    await ask(program, "GET", f"{V1}/dispatch/feed", params={"after": "x"})
+    await ask(program, "POST", f"{V1}/dispatch/ack", json={"position": page["after"]})
+    checked.whole("feed")
+
+
+async def test_insight(api: Api, checked: Checked, tmp_path: Path) -> None:
+    # Versions of the router to change, other than the repository's own.
+    settings = api.services.settings
+    shutil.copytree(settings.models_dir / "router", tmp_path / "models" / "router")
+    copied = settings.model_copy(update={"models_dir": tmp_path / "models"})
+    api.app.state.versions = RouterVersions(api.services.db, api.services.bus, copied)
+    ask, chief, admin = checked.ask, await api.signed_in("agent", "supervisor"), await api.signed_in("admin")
+    program = await api.with_key()
+    await told(api.services.db)
+    for path in ("quality", "confusion", "cases", "models", "drift"):
+        await ask(chief, "GET", f"{V1}/insight/{path}")
+        await ask(program, "GET", f"{V1}/insight/{path}")
+    await ask(chief, "GET", f"{V1}/insight/quality", params={"since": "2026-02-01", "until": "2026-01-01"})
+    await ask(admin, "GET", f"{V1}/insight/cases")
+    versions = await ask(chief, "GET", f"{V1}/insight/models")
+    live, why = versions["versions"][0]["name"], {"reason": "比现用版本更准"}
+    shutil.copytree(tmp_path / "models" / "router" / live, tmp_path / "models" / "router" / "other")
+    await ask(chief, "POST", f"{V1}/insight/models/other/promote", json=why)
+    await ask(chief, "POST", f"{V1}/insight/models/rollback", json=why)
+    await ask(chief, "POST", f"{V1}/insight/models/rollback", json={"reason": "    "})
+    await ask(chief, "POST", f"{V1}/insight/models/none/promote", json=why)
+    await ask(admin, "POST", f"{V1}/insight/models/other/promote", json=why)
+    checked.whole("insight")
+
+
+async def test_life(api: Api, checked: Checked) -> None:
+    ask, house = checked.ask, House(api)
+    agent, command = await house.one("agent"), await house.one("command")
+    roads = await api.unit("roads")
+    worker = await house.one("unit", roads)
+    await house.imported("a1,缺失,4,city,roads", "a2,松动,40,city,")
+    key = {"Idempotency-Key": "form-00017"}
+    case = await ask(agent, "POST", f"{V1}/cases", json=house.order(), headers=key)
+    await ask(agent, "POST", f"{V1}/cases", json=house.order(), headers=key)
+    await ask(agent, "POST", f"{V1}/cases", json=house.order(text="别的事"), headers=key)
+    await ask(agent, "POST", f"{V1}/cases", json=house.order())
+    await ask(await house.one("volunteer"), "POST", f"{V1}/cases", json=house.order(), headers=key)
+    path = f"{V1}/cases/{case['id']}"
+    await ask(agent, "GET", f"{path}/legal")
+    await ask(worker, "GET", f"{path}/legal")
+    lists = await ask(agent, "GET", f"{path}/responsibility")
+    assert [(one["code"], one["taken"]) for one in lists["rules"]] == [("a1", True), ("a2", False)]
+    choice = {"expected_version": case["version"], "item": lists["rules"][1]["id"]}
+    chosen = await ask(agent, "PUT", f"{path}/item", json=choice)
+    assert chosen["item"] == lists["rules"][1]["id"]
+    stale = await ask(agent, "PUT", f"{path}/item", json=choice)
+    assert stale["changes"][0].startswith("item_chosen by ")
+    await ask(agent, "PUT", f"{path}/item", json={"expected_version": 2, "item": str(uuid4())})
+    await ask(worker, "PUT", f"{path}/item", json=choice)
+    step = {"action": "file", "expected_version": chosen["version"]}
+    filed = await ask(agent, "POST", f"{path}/acts", json=step)
+    assert filed["item"] == lists["rules"][1]["id"]
+    await ask(agent, "POST", f"{path}/acts", json=step)
+    await ask(agent, "POST", f"{path}/acts", json={"action": "dispatch", "expected_version": 3})
+    await ask(command, "POST", f"{path}/acts", json={"action": "dispatch", "expected_version": 3})
+    await ask(command, "POST", f"{V1}/cases/{uuid4()}/acts", json={"action": "dispatch", "expected_version": 3})
+    dispatch = {"action": "dispatch", "expected_version": filed["version"], "unit": str(roads)}
+    await ask(command, "POST", f"{path}/acts", json=dispatch)
+    picture = jpeg("one")
+    made = await ask(worker, "POST", f"{path}/evidence", params={"kind": "after"}, content=picture)
+    await ask(worker, "POST", f"{path}/evidence", params={"kind": "after"}, content=picture)
+    await ask(worker, "POST", f"{path}/evidence", params={"kind": "after"}, content=b"x")
+    await ask(worker, "POST", f"{path}/evidence", params={"kind": "after"}, content=bytes(21 * 1024 * 1024))
+    await ask(worker, "GET", f"{path}/evidence")
+    assert await ask(worker, "GET", f"{path}/evidence/{made['id']}") == picture
+    await ask(worker, "GET", f"{path}/evidence/{uuid4()}")
+    checked.whole("life")
+
+
+async def test_links(api: Api, checked: Checked) -> None:
+    ask, house = checked.ask, House(api)
+    agent, chief = await house.one("agent"), await house.one("supervisor")
+    unsure = await house.reported(category=...)
+    word = {"expected_version": unsure["version"], "domain": "urban", "category": COVER, "reason": "市民说是井盖"}
+    path = f"{V1}/cases/{unsure['id']}"
+    wrong = await ask(agent, "POST", f"{path}/adjudicate", json={**word, "domain": "social"})
+    assert wrong["errors"][0]["where"] == "body.category"
+    decided = await ask(agent, "POST", f"{path}/adjudicate", json=word)
+    stale = await ask(agent, "POST", f"{path}/adjudicate", json=word)
+    assert stale["changes"][0].startswith("adjudicated by ")
+    part = {"expected_version": decided["version"], "domain": "social", "text": "邻里为此争吵", "reason": "两件事"}
+    two = await ask(agent, "POST", f"{path}/split", json={**part, "category": QUARREL})
+    assert "second" in two, two
+    assert two["second"]["domain"] == "social"
+    await ask(agent, "POST", f"{V1}/cases/{uuid4()}/split", json=part)
+    first, second = await house.reported(), await house.reported()
+    merge = {"expected_version": second["version"], "into": first["number"], "reason": "同一井盖"}
+    await ask(agent, "POST", f"{V1}/cases/{second['id']}/merge", json=merge)
+    await ask(chief, "POST", f"{V1}/cases/{second['id']}/merge", json={**merge, "into": second["number"]})
+    await ask(chief, "POST", f"{V1}/cases/{second['id']}/merge", json={**merge, "into": str(uuid4())})
+    await ask(chief, "POST", f"{V1}/cases/{second['id']}/merge", json=merge)
+    assert [one["kind"] for one in (await ask(agent, "GET", f"{path}/links"))["items"]] == ["split"]
+    await ask(agent, "GET", f"{V1}/cases/{uuid4()}/links")
+    checked.whole("links")
+
+
+async def test_joint(api: Api, checked: Checked) -> None:
+    ask, house = checked.ask, House(api)
+    roads, parks, other = await api.unit("roads"), await api.unit("parks"), await api.unit("other")
+    command, worker = await house.one("command"), await house.one("unit", roads)
+    case = await house.filed()
+    order = {
+        "cases": [case["id"]],
+        "duties": [{"unit": str(roads), "duty": "清理占道摊点"}, {"unit": str(parks), "duty": "维持秩序"}],
+        "place": "解放路菜市场北门",
+        "meet_at": soon(),
+    }
+    key = {"Idempotency-Key": "joint-00017"}
+    made = await ask(command, "POST", f"{V1}/joint-orders", json=order, headers=key)
+    await ask(command, "POST", f"{V1}/joint-orders", json=order, headers=key)
+    await ask(command, "POST", f"{V1}/joint-orders", json={**order, "meet_at": soon(-1)}, headers=key)
+    await ask(command, "POST", f"{V1}/joint-orders", json={**order, "cases": [str(uuid4())]}, headers=key)
+    await ask(await house.one("agent"), "POST", f"{V1}/joint-orders", json=order, headers=key)
+    path = f"{V1}/joint-orders/{made['id']}"
+    await ask(worker, "GET", path)
+    await ask(await house.one("unit", other), "GET", path)
+    await ask(command, "GET", f"{V1}/cases/{case['id']}/joint-orders")
+    await ask(worker, "POST", f"{path}/receipt")
+    await ask(await house.one("unit", other), "POST", f"{path}/receipt")
+    await ask(command, "POST", f"{path}/end", json={"result": "已全部清理"})
+    await ask(command, "POST", f"{path}/end", json={"result": "已全部清理"})
+    checked.whole("joint")
+
+
+async def test_police(api: Api, checked: Checked) -> None:
+    ask, house = checked.ask, House(api)
+    agent = await house.one("agent")
+    handed = {"police_number": "JM20261123000123", "handed_at": soon(-1), "text": "解放路井盖缺失，非警务"}
+    case = await ask(agent, "POST", f"{V1}/police/handovers", json=handed)
+    assert (await ask(agent, "POST", f"{V1}/police/handovers", json=handed))["id"] == case["id"]
+    await ask(agent, "POST", f"{V1}/police/handovers", json={**handed, "police_number": "  "})
+    await ask(agent, "GET", f"{V1}/police/handovers/in/{handed['police_number']}")
+    await ask(agent, "GET", f"{V1}/police/handovers/out/{handed['police_number']}")
+    given = await house.reported()
+    await house.stepped(agent, given, "hand_over", police_number="JM-2", reason="打架")
+    words = {"text": "已出警处置，双方调解"}
+    await ask(agent, "POST", f"{V1}/police/handovers/out/JM-2/result", json=words)
+    await ask(agent, "POST", f"{V1}/police/handovers/out/JM-2/result", json={"text": "另一结果"})
+    await ask(agent, "POST", f"{V1}/police/handovers/out/JM-3/result", json=words)
+    checked.whole("police")
+
+
+async def test_supervision(api: Api, checked: Checked) -> None:
+    ask, house = checked.ask, House(api)
+    roads, parks = await api.unit("roads"), await api.unit("parks")
+    inspector, leader = await house.one("inspector"), await house.one("leader")
+    worker, stranger = await house.one("unit", roads), await house.one("unit", parks)
+    case, waiting = await house.ordered(roads), await house.reported()
+    path = f"{V1}/supervision/cases/{case['id']}"
+    sheet = await ask(inspector, "POST", f"{path}/sheets", json={"text": "请于明日前办结", "reply_by": soon()})
+    await ask(inspector, "POST", f"{path}/sheets", json={"text": "x", "reply_by": soon(-1)})
+    await ask(inspector, "POST", f"{V1}/supervision/cases/{uuid4()}/sheets", json={"text": "x"})
+    await ask(worker, "POST", f"{path}/sheets", json={"text": "x"})
+    await ask(leader, "POST", f"{path}/notes", json={"text": "请盯住"})
+    await ask(leader, "POST", f"{V1}/supervision/cases/{waiting['id']}/notes", json={"text": "请盯住"})
+    await ask(worker, "POST", f"{V1}/supervision/sheets/{sheet['id']}/receipt")
+    await ask(stranger, "POST", f"{V1}/supervision/sheets/{sheet['id']}/receipt")
+    await ask(worker, "POST", f"{V1}/supervision/sheets/{sheet['id']}/reply", json={"text": "已在修"})
+    await ask(worker, "POST", f"{V1}/supervision/sheets/{sheet['id']}/reply", json={"text": "改口"})
+    seen = await ask(inspector, "GET", path)
+    assert (len(seen["sheets"]), len(seen["notes"])) == (1, 1)
+    assert (await ask(worker, "GET", path))["notes"] == []
+    await ask(stranger, "GET", path)
+    await ask(inspector, "GET", f"{path}/sheets")
+    await ask(inspector, "GET", f"{V1}/supervision/boxes")
+    assert (await ask(inspector, "GET", f"{V1}/supervision/boxes/monitored"))["items"]
+    await ask(inspector, "GET", f"{V1}/supervision/boxes/green")
+    await ask(inspector, "GET", f"{V1}/supervision/sheets")
+    await ask(inspector, "GET", f"{V1}/supervision/sheets", params={"unit": str(roads)})
+    await ask(worker, "GET", f"{V1}/supervision/sheets", params={"waiting": True})
+    checked.whole("supervision")
+
+
+async def test_city(api: Api, checked: Checked) -> None:
+    ask, house = checked.ask, House(api)
+    agent, keeper = await house.one("agent"), await house.one("maintainer")
+    csv = {"Content-Type": "text/csv"}
+    area = {"code": "420802", "name": "东宝区", "level": 2}
+    await ask(keeper, "POST", f"{V1}/areas", json=area)
+    await ask(keeper, "POST", f"{V1}/areas", json=area)
+    await ask(agent, "GET", f"{V1}/areas")
+    unit = {
+        "code": "sz01",
+        "name": "市政设施管理处",
+        "kind": "department",
+        "area": "420802",
+        "duty_phone": "07246543210",
+    }
+    await ask(keeper, "POST", f"{V1}/units", json=unit)
+    await ask(keeper, "POST", f"{V1}/units", json=unit)
+    await ask(keeper, "POST", f"{V1}/units", json={**unit, "code": "jd", "kind": "street", "area": None})
+    await ask(agent, "GET", f"{V1}/units")
+    await ask(keeper, "PATCH", f"{V1}/units/sz01", json={"active": False})
+    await ask(keeper, "PATCH", f"{V1}/units/none", json={"active": False})
+    rows = "code,standard,kind,category_code,area,unit,filing_condition,closing_condition,limit_value,limit_unit\n"
+    good = (rows + "a1,,part,0102,420802,,缺失,补齐,4,work_hour\n").encode()
+    await ask(keeper, "POST", f"{V1}/lists/import", content=good, headers=csv)
+    bad = await ask(keeper, "POST", f"{V1}/lists/import", content=good + b"a2,,part,9999", headers=csv)
+    assert bad["errors"]
+    await ask(keeper, "POST", f"{V1}/lists/import", content=bytes(2 * 1024 * 1024), headers=csv)
+    await ask(agent, "GET", f"{V1}/lists")
+    patrol = "code,name,standard,kind,category_code,every_days\nP001,看井盖,,part,0102,7\n".encode()
+    await ask(keeper, "POST", f"{V1}/lists/patrol/import", content=patrol, headers=csv)
+    assert len((await ask(agent, "GET", f"{V1}/lists/patrol"))["items"]) == 1
+    await ask(keeper, "PUT", f"{V1}/lists/verification", json={"source": "web", "mode": "exempt"})
+    await ask(agent, "GET", f"{V1}/lists/verification")
+    day = (clock.local(clock.now()) + timedelta(days=3)).date()
+    await ask(keeper, "PUT", f"{V1}/calendar/{day}", json={"works": False, "note": "台风停工"})
+    assert len((await ask(agent, "GET", f"{V1}/calendar"))["days"]) == 1
+    await ask(keeper, "DELETE", f"{V1}/calendar/{day}")
+    await ask(keeper, "DELETE", f"{V1}/calendar/{day}")
+    checked.whole("city")
+
+
+async def test_knowledge(api: Api, checked: Checked) -> None:
+    ask, house = checked.ask, House(api)
+    agent, keeper = await house.one("agent"), await house.one("maintainer")
+    article = {
+        "expected_version": 0,
+        "title": "公积金怎么提取",
+        "answer": "带身份证到大厅办理",
+        "source": "市公积金中心",
+        "review_by": "2099-12-31",
+    }
+    path = f"{V1}/knowledge/gjj-01"
+    made = await ask(keeper, "PUT", path, json=article)
+    await ask(keeper, "PUT", path, json=article)
+    await ask(keeper, "PUT", path, json={**article, "owner_unit_id": str(uuid4()), "expected_version": 1})
+    await ask(agent, "GET", f"{V1}/knowledge")
+    assert (await ask(agent, "GET", f"{V1}/knowledge/search", params={"words": "公积金"}))["items"]
+    assert (await ask(agent, "GET", path))["id"] == made["id"]
+    await ask(agent, "GET", f"{V1}/knowledge/none")
+    await ask(keeper, "POST", f"{path}/withdraw", json={"expected_version": 7})
+    await ask(keeper, "POST", f"{path}/withdraw", json={"expected_version": 1})
+    await ask(keeper, "POST", f"{V1}/knowledge/none/withdraw", json={"expected_version": 1})
+    checked.whole("knowledge")
+
+
+async def test_evaluation(api: Api, checked: Checked) -> None:
+    ask, house = checked.ask, House(api)
+    analyst = await house.one("analyst")
+    await house.reported()
+    await ask(await house.one("leader"), "POST", f"{V1}/evaluation/recompute")
+    await ask(analyst, "POST", f"{V1}/evaluation/recompute")
+    for by in ("area", "unit", "post", "person", "category", "day", "month"):
+        await ask(analyst, "GET", f"{V1}/evaluation", params={"by": by})
+    await ask(analyst, "GET", f"{V1}/evaluation", params={"by": "unit", "from": "2099-01-01"})
+    await ask(analyst, "GET", f"{V1}/evaluation/indicators")
+    await ask(analyst, "GET", f"{V1}/evaluation/hot-spots")
+    checked.whole("evaluation")
+
+
+async def test_health(api: Api, checked: Checked) -> None:
+    ask, stranger = checked.ask, api.browser()
+    await ask(stranger, "GET", "/healthz")
+    await ask(stranger, "GET", "/readyz")
+    await ask(stranger, "GET", "/metrics")
+    checked.whole("health")
