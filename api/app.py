@@ -15,6 +15,7 @@ from api.limits import NoNul
 from api.services import Services
 from api.v1 import (
     acts,
+    amend,
     calendar,
     calls,
     cases,
@@ -35,7 +36,6 @@ from api.v1 import (
     supervision,
     units,
 )
-from callcenter.cases.city_settings import DEFAULT_CITY
 from callcenter.insight.versions import RouterVersions
 
 DESCRIPTION: Final = """\
@@ -68,7 +68,6 @@ def create_app(services: Services) -> FastAPI:
     if services.sequencer is not None:
         services.sequencer.on_placed(app.state.arrivals.tell)
     app.state.versions = RouterVersions(services.db, services.bus, services.settings)
-    app.state.city = DEFAULT_CITY
     app.state.guessing = security.RateLimit()
     errors.install(app)
     for module in (
@@ -76,6 +75,7 @@ def create_app(services: Services) -> FastAPI:
         calls,
         cases,
         acts,
+        amend,
         responsibility,
         register,
         evidence,

@@ -52,8 +52,9 @@ class NoNul:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
-        if scope["type"] == "http" and ("\0" in scope["path"] or b"%00" in scope.get("query_string", b"")):
-            answer = Problem(422, "value_refused", "the address holds U+0000: leave it out")
-            await answer.response()(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
+        answer = None
+        if scope["type"] == "http" and "\0" in scope["path"]:
+            answer = Problem(404, "not_found", "no such address: it holds U+0000")
+        elif scope["type"] == "http" and b"%00" in scope.get("query_string", b""):
+            answer = Problem(422, "value_refused", "the query holds U+0000: leave it out")
+        await (answer.response() if answer is not None else self.app)(scope, receive, send)

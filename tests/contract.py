@@ -70,6 +70,7 @@ ROOMS: dict[str, dict[str, Permission | None]] = {
     },
     "life": {
         "POST /api/v1/cases": Permission.CASES_REGISTER,
+        "PATCH /api/v1/cases/{case}": Permission.CASES_CONFIRM,
         "GET /api/v1/cases/{case}/legal": Permission.CASES_READ,
         "POST /api/v1/cases/{case}/acts": Permission.CASES_ACT,
         "GET /api/v1/cases/{case}/responsibility": Permission.CASES_READ,

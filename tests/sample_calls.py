@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from callcenter.calls import repository
 from callcenter.calls.commands import (
     CallEnded,
     CallStarted,
@@ -17,6 +18,7 @@ from callcenter.calls.commands import (
     TimelineMarked,
     UtteranceHeard,
 )
+from callcenter.storage.engine import Database
 
 RUNG = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 """17:30 in the city."""
@@ -130,3 +132,12 @@ class SampleCall:
             self.ended(),
             self.recorded(),
         ]
+
+
+async def apply(db: Database, *commands: Command) -> dict[str, object]:
+    """Each command in a transaction of its own; gives the last result."""
+    result: dict[str, object] = {}
+    for command in commands:
+        async with db.begin() as session:
+            result = await repository.apply(session, command)
+    return result

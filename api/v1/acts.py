@@ -17,7 +17,7 @@ from callcenter.access.permissions import STEPS_OF, Permission, posts_of
 from callcenter.access.principal import Principal
 from callcenter.cases.act_effects import Words
 from callcenter.cases.acts import act, legal_now, person
-from callcenter.cases.city_settings import CitySettings
+from callcenter.cases.city_settings import CitySettings, in_force
 from callcenter.cases.lifecycle import TABLE, Action, Actor, Given, Refused
 from callcenter.cases.record import CaseNotFound, Conflict
 
@@ -111,9 +111,9 @@ STEP_REFUSED: Final[dict[int | str, dict[str, Any]]] = {
 
 
 def city_of(request: Request) -> CitySettings:
-    """The city's rules in force."""
-    city: CitySettings = request.app.state.city
-    return city
+    """The city's rules in force, or those that this application was given for itself (``app.state.city``)."""
+    city: CitySettings | None = getattr(request.app.state, "city", None)
+    return city or in_force()
 
 
 async def actor_of(session: AsyncSession, principal: Principal) -> Actor:

@@ -8,12 +8,12 @@ from pydantic import BaseModel, Field
 
 from api.errors import Problem, not_found, responses
 from api.security import address_of, require, services_of, signed_in
+from api.v1.acts import city_of
 from api.v1.values import Body
 from callcenter import clock
 from callcenter.access.permissions import Permission
 from callcenter.access.principal import Principal
 from callcenter.cases.calendar import load_calendar
-from callcenter.cases.city_settings import DEFAULT_CITY
 from callcenter.cases.clocks import provisional_open
 from callcenter.cases.deadlines import PastDeadline
 from callcenter.cases.local_days import LONGEST_NOTE, NoLocalDay, local_days, remove_day, set_day
@@ -63,7 +63,7 @@ async def get_calendar(
 ) -> CalendarOut:
     """Its hours, and the city's own days; all others are the country's."""
     async with services_of(request).db.read() as session:
-        calendar = await load_calendar(session, DEFAULT_CITY)
+        calendar = await load_calendar(session, city_of(request))
         return CalendarOut(
             periods=[str(period) for period in calendar.periods],
             days=[LocalDayOut.model_validate(one, from_attributes=True) for one in await local_days(session, year)],

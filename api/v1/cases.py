@@ -215,7 +215,7 @@ async def list_cases(
 
 async def found_page(find: Find, principal: Principal, request: Request, *, limit: int, cursor: str | None) -> CaseList:
     """A page of what ``find`` says, as ``principal`` may see it. Raises Problem 422."""
-    after = checked_cursor(cursor)
+    after = checked_cursor(cursor, "body.cursor" if request.method == "POST" else "query.cursor")
     async with services_of(request).db.read() as session:
         if (scope := await unit_scope(session, principal)) is not None:
             find = replace(find, unit=scope)

@@ -115,7 +115,7 @@ async def _refusals(*, unit: bool = False) -> AsyncIterator[None]:
     "/joint-orders",
     status_code=201,
     summary="Issue a joint order",
-    responses={**responses(404), 200: {"model": JointOut}},
+    responses={**responses(404, 409), 200: {"model": JointOut}},
 )
 async def issue_joint_order(new: JointIn, key: Key, principal: Doer, request: Request, response: Response) -> JointOut:
     """For the command centre and the duty chief. Sent again under the same key it is the same order, answered with
@@ -134,6 +134,8 @@ async def issue_joint_order(new: JointIn, key: Key, principal: Doer, request: Re
             meet_at=new.meet_at,
             at=clock.now(),
         )
+        if not fresh:
+            await _check_same(session, order, new)
         made = await _out(session, order.id, principal)
     if not fresh:
         response.status_code = 200
@@ -175,6 +177,14 @@ async def end_joint_order(joint_id: UUID, word: JointEnd, principal: Doer, reque
         actor = await actor_of(session, principal)
         await joint.end(session, joint_id, actor=actor, at=clock.now(), result=word.result)
         return await _out(session, joint_id, principal)
+
+
+async def _check_same(session: AsyncSession, order: JointOrder, new: JointIn) -> None:
+    """Raises Problem 409 when the key stands for other cases or units than ``new`` has."""
+    _, cases = await joint.joint_order(session, order.id)
+    units = {one["unit"] for one in order.duties}
+    if {one.id for one in cases} != set(new.cases) or units != {str(one.unit) for one in new.duties}:
+        raise Problem(409, "conflict", "that idempotency key was used for another joint order: take a new key for each")
 
 
 def _check_commands(principal: Principal) -> None:

@@ -130,8 +130,8 @@ async def may_see(session: AsyncSession, case: Case, principal: Principal) -> bo
     return unit is None or await had_order(session, case.id, unit)
 
 
-def checked_cursor(cursor: str | None) -> str | None:
-    """``cursor`` if it is one of ours. Raises Problem 422."""
+def checked_cursor(cursor: str | None, where: str = "query.cursor") -> str | None:
+    """``cursor``, the value at ``where``, if it is one of ours. Raises Problem 422."""
     if cursor is not None:
         try:
             decode_cursor(cursor)
@@ -139,8 +139,8 @@ def checked_cursor(cursor: str | None) -> str | None:
             raise Problem(
                 422,
                 "cursor_invalid",
-                "query.cursor is not one that a list gave: send `next` of the page before, unchanged",
-                errors=[FieldProblem(where="query.cursor", problem="not a cursor of ours")],
+                f"{where} is not one that a list gave: send `next` of the page before, unchanged",
+                errors=[FieldProblem(where=where, problem="not a cursor of ours")],
             ) from None
     return cursor
 

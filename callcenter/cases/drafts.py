@@ -10,11 +10,12 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from callcenter.cases import events
 from callcenter.cases.intake import accept, file_if_allowed
-from callcenter.cases.model import CANCELLED, DRAFT, REPORTED, SYSTEM, Case, CaseParticulars, lot
+from callcenter.cases.model import CANCELLED, DRAFT, REPORTED, SYSTEM, Case, CaseLog, CaseParticulars, lot
 from callcenter.cases.record import append_log as append_log
 from callcenter.cases.record import locked as locked
 from callcenter.cases.record import move, next_number
@@ -219,13 +220,14 @@ async def _write_particulars(
     number: str | None,
     erased_at: datetime | None,
 ) -> None:
-    values = {
-        "text": text,
-        "address": suggestion.address if text is not None else None,
-        "accused": suggestion.accused if text is not None else None,
-        "reporter_number": number or None,
-        "erased_at": erased_at,
-    }
+    values: dict[str, Any] = {"text": text, "reporter_number": number or None, "erased_at": erased_at}
+    amended = select(CaseLog.id).where(CaseLog.case_id == case_id, CaseLog.action == "amended").limit(1)
+    if erased_at is not None:
+        values |= {"address": None, "accused": None}
+    elif await session.scalar(amended) is None:  # what a person filled in is not moved by more words
+        values |= {"address": suggestion.address, "accused": suggestion.accused}
+    else:
+        del values["reporter_number"]
     statement = insert_into(session, CaseParticulars).values(case_id=case_id, **values)
     await session.execute(
         statement.on_conflict_do_update(

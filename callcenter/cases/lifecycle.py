@@ -281,7 +281,8 @@ TABLE: Final[Mapping[Action, Step]] = MappingProxyType(
 _ACCEPTED: Final[Mapping[str, Side]] = MappingProxyType(
     {
         **dict.fromkeys(
-            ("registered", "confirmed", "corrected", "filed", "adjudicated", "split", "item_chosen"), Side.SUPERVISION
+            ("registered", "amended", "confirmed", "corrected", "filed", "adjudicated", "split", "item_chosen"),
+            Side.SUPERVISION,
         ),
         "item_commanded": Side.COMMAND,
     }

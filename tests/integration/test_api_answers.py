@@ -162,6 +162,11 @@ async def test_life(api: Api, checked: Checked) -> None:
     assert [(one["code"], one["taken"]) for one in lists["rules"]] == [("a1", True), ("a2", False)]
     choice = {"expected_version": case["version"], "item": lists["rules"][1]["id"]}
     chosen = await ask(agent, "PUT", f"{path}/item", json=choice)
+    filled = {"expected_version": chosen["version"], "wish": "快点修好", "happened_at": "2026-11-01T08:00:00+08:00"}
+    chosen = await ask(agent, "PATCH", path, json=filled)
+    await ask(agent, "PATCH", path, json=filled)
+    await ask(agent, "PATCH", path, json={"expected_version": chosen["version"], "area": str(uuid4())})
+    await ask(agent, "PATCH", f"/api/v1/cases/{uuid4()}", json=filled)
     assert chosen["item"] == lists["rules"][1]["id"]
     stale = await ask(agent, "PUT", f"{path}/item", json=choice)
     assert stale["changes"][0].startswith("item_chosen by ")
@@ -230,6 +235,8 @@ async def test_joint(api: Api, checked: Checked) -> None:
     await ask(command, "POST", f"{V1}/joint-orders", json=order, headers=key)
     await ask(command, "POST", f"{V1}/joint-orders", json={**order, "meet_at": soon(-1)}, headers=key)
     await ask(command, "POST", f"{V1}/joint-orders", json={**order, "cases": [str(uuid4())]}, headers=key)
+    again = {**order, "cases": [(await house.filed())["id"]]}
+    assert (await ask(command, "POST", f"{V1}/joint-orders", json=again, headers=key))["code"] == "conflict"
     await ask(await house.one("agent"), "POST", f"{V1}/joint-orders", json=order, headers=key)
     path = f"{V1}/joint-orders/{made['id']}"
     await ask(worker, "GET", path)

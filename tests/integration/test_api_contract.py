@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from jsonschema import Draft202012Validator
 
 from api import docs
+from api.errors import MESSAGES
 from api.security import check_routes, public, require, undeclared_routes
 from callcenter.access.permissions import TABLE, Permission, Role
 from tests.api import Api, api
@@ -142,6 +144,17 @@ async def test_the_examples_are_as_their_schemas_say(api: Api) -> None:
                 assert not errors, f"{name}.{field}: {errors[0].message}"
                 checked += 1
     assert checked > 60
+
+
+def test_the_text_about_the_api_leaves_nothing_out() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    named = set(re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)))
+    assert {role.value for role in Role} <= named
+    assert {permission.value for permission in Permission} <= named
+    assert set(MESSAGES) <= named
+    resources = {name.split(" ")[1].removeprefix("/api/v1").split("/")[1] for name in NEEDS}
+    for resource in resources:
+        assert f"/{resource}" in text, resource
 
 
 async def test_the_page_needs_nothing_from_elsewhere(api: Api) -> None:
