@@ -29,6 +29,7 @@ from callcenter.cases import city_settings
 from callcenter.cases.act_effects import RESUME
 from callcenter.cases.acts import resume_job
 from callcenter.cases.lamps import RING
+from callcenter.cases.police_results import RESULT, OverMessages, result_handler
 from callcenter.cases.recounting import RECOUNT, recount_handler, settle_provisional
 from callcenter.cases.ringing import ring_handler
 from callcenter.cases.supervision import LampWatch
@@ -144,6 +145,8 @@ class Runtime:
             self._stack.push_async_callback(gateway.close)
         backoff = Backoff.from_settings(settings)
         handlers = {**sending.handlers(gateway, backoff=backoff), RING: ring_handler(), RESUME: resume_job}
+        if gateway is not None:  # without one results wait until there is
+            handlers[RESULT] = result_handler(OverMessages(gateway))
         handlers[RECOUNT] = recount_handler(city_settings.in_force())
         for part in (
             Runner(database, handlers, backoff=backoff),

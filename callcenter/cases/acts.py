@@ -26,6 +26,7 @@ from callcenter.cases.lifecycle import Action, Actor, Given, Post, Refused, deci
 from callcenter.cases.lists import KnowledgeArticle
 from callcenter.cases.milestones import tell_step
 from callcenter.cases.model import ENDED, PENDING_FILING, PENDING_HANDLE, REPORTED, SUSPENDED, SYSTEM, Case
+from callcenter.cases.police_results import owe
 from callcenter.cases.record import CaseNotFound, Conflict, append_log, changes_since, locked, write_text
 from callcenter.cases.responsibility import find, name_accused, verification
 from callcenter.cases.snapshots import new_pictures, open_orders, sides_of, snapshot_of
@@ -164,6 +165,7 @@ async def take(
         case.outcome = move.outcome
     if case.state in ENDED:
         case.closed_at = at if case.closed_at is None else case.closed_at
+        await owe(session, case, at)
     await append_log(
         session,
         case,

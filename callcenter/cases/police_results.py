@@ -92,22 +92,6 @@ async def owe(session: AsyncSession, case: Case, at: datetime) -> bool:
     return bool(found)
 
 
-async def collect(session: AsyncSession, at: datetime, limit: int = 200) -> int:
-    """Owe what nobody has owed yet: ended cases of the police whose result was not returned; gives how many there are.
-    Idempotent: a job that was ever asked for is not asked for again."""
-    query = (
-        select(Case)
-        .join(PoliceHandover, PoliceHandover.case_id == Case.id)
-        .where(PoliceHandover.direction == IN, PoliceHandover.result_at.is_(None), Case.state.in_(ENDED))
-        .order_by(Case.closed_at, Case.id)
-        .limit(limit)
-    )
-    found = list(await session.scalars(query))
-    for case in found:
-        await owe(session, case, at)
-    return len(found)
-
-
 def result_handler(gateway: PoliceGateway, *, now: Callable[[], datetime] = clock.now) -> Handler:
     """The handler of ``police.result``: sends, then notes when. A process that dies between the two sends again, under
     the same id."""
