@@ -700,7 +700,7 @@ async def test_supervision_over_http(api: Api) -> None:
     assert (await chief.get(f"{base}/sheets")).status_code == 422
     assert len((await chief.get(f"{base}/sheets", params={"unit": str(late.unit)})).json()["items"]) == 1
 
-    assert (await stranger.post(f"{base}/sheets/{sheet['id']}/receipt")).status_code == 403
+    assert (await stranger.post(f"{base}/sheets/{sheet['id']}/receipt")).status_code == 404
     assert (await chief.post(f"{base}/sheets/{sheet['id']}/receipt")).status_code == 403
     assert (await unit.post(f"{base}/sheets/{sheet['id']}/receipt")).json()["receipted_at"]
     replied = await unit.post(f"{base}/sheets/{sheet['id']}/reply", json={"text": "已办"})
