@@ -90,7 +90,7 @@ class _Job:
 class _Entry:
     """A command put by: in memory (``command``), or on the disk (``place``), or both while it is being written."""
 
-    __slots__ = ("call", "command", "gone", "kept_at", "not_before", "place", "tries", "writing")
+    __slots__ = ("call", "command", "gone", "held", "kept_at", "not_before", "place", "tries", "writing")
 
     def __init__(self, call: UUID, command: Command | None, place: Place | None, kept_at: float, tries: int) -> None:
         self.call = call
@@ -101,6 +101,8 @@ class _Entry:
         """How often a store that was well refused it."""
         self.not_before = 0.0
         self.writing = False
+        self.held = False
+        """The disk did not take it and memory did."""
         self.gone = False
 
 
@@ -266,7 +268,8 @@ class CallLedger:
             return Recorded("spool")
         if entry.gone:
             return Recorded("store")  # the store came back before the disk did
-        if self._held() <= self._memory_limit:
+        if self._held() < self._memory_limit:
+            entry.held = True
             self.counts["held"] += 1
             return Recorded("memory")
         self._take_out(entry)
@@ -312,12 +315,10 @@ class CallLedger:
                 return
 
     def _held(self) -> int:
-        """Commands that are in memory only because the disk did not take them."""
+        """Commands that are in memory only because the disk did not take them, those it is tried for again included."""
         if self.fault is None:
             return 0
-        return sum(
-            entry.command is not None and not entry.writing for entries in self._put_by.values() for entry in entries
-        )
+        return sum(entry.held and entry.command is not None for entries in self._put_by.values() for entry in entries)
 
     def _remember(self, entry: _Entry) -> None:
         self._put_by.setdefault(entry.call, deque()).append(entry)
