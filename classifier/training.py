@@ -90,11 +90,11 @@ def train(
     labels = _labels(rows, standard)
     for part in (rows, ordinary):
         _balanced(part)
-    kept, held = _parted(rows)
+    held = _parted(rows)
     noise, random = Noise(row.text for row in rows), Random(SEED)  # noqa: S311 - reproducible, not secret
-    fitting = Fitting(rows, labels, standard, seed=SEED)
+    fitting = Fitting(rows, labels, standard, seed=SEED, held=held)
     tell("rows compared")
-    trial = _frame(fitting.heads(kept), labels)
+    trial = _frame(fitting.heads(held_back=True), labels)
     tell("nine tenths fitted")
     frame = _frame(fitting.heads(), labels)
     del fitting
@@ -172,8 +172,8 @@ class _Unseen:
 def held_back_shares(rows: Sequence[Row], *, standard: str = taxonomy.DEFAULT_STANDARD) -> dict[str, float]:
     """The second fit of ``train`` alone, for whoever doubts a card: what it holds under ``hard``, ``raw``."""
     labels = _labels(rows, standard)
-    kept, held = _parted(rows)
-    frame = _frame(Fitting(rows, labels, standard, seed=SEED).heads(kept), labels)
+    held = _parted(rows)
+    frame = _frame(Fitting(rows, labels, standard, seed=SEED, held=held).heads(held_back=True), labels)
     own = [rows[i] for i in held]
     return _raw(own, [frame.scores(frame.space.vector(row.text)) for row in own], labels)
 
@@ -186,11 +186,11 @@ def _labels(rows: Sequence[Row], standard: str) -> Labels:
     )
 
 
-def _parted(rows: Sequence[Row]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices to fit on, and those of the part held back; alike rows on one side."""
+def _parted(rows: Sequence[Row]) -> NDArray[np.int64]:
+    """Indices of the part held back; alike rows are all in it or all outside."""
     alike = corpus.groups([row.text for row in rows])
-    kept, held = next(iter(GroupKFold(PARTS, shuffle=True, random_state=SEED).split(rows, groups=alike)))
-    return kept, held
+    _, held = next(iter(GroupKFold(PARTS, shuffle=True, random_state=SEED).split(rows, groups=alike)))
+    return held
 
 
 def _raw(rows: Sequence[Row], scores: Sequence[Scores | None], labels: Labels) -> dict[str, float]:
