@@ -46,6 +46,8 @@ class Labels:
     urban: tuple[Category, ...]
     social: tuple[Category, ...]
     intents: tuple[str, ...]
+    units: tuple[str, ...] = ()
+    """Of each category, the department that acts first."""
 
     @property
     def categories(self) -> tuple[Category, ...]:

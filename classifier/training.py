@@ -183,6 +183,7 @@ def _labels(rows: Sequence[Row], standard: str) -> Labels:
         tuple(entry.category for entry in taxonomy.load(standard).entries),
         tuple(entry.category for entry in taxonomy.load(taxonomy.SOCIAL).entries),
         tuple(sorted({row.intent for row in rows if row.intent})) or ("投诉",),
+        tuple(entry.lead for name in (standard, taxonomy.SOCIAL) for entry in taxonomy.load(name).entries),
     )
 
 
@@ -190,7 +191,7 @@ def _parted(rows: Sequence[Row]) -> NDArray[np.int64]:
     """Indices of the part held back; alike rows are all in it or all outside."""
     alike = corpus.groups([row.text for row in rows])
     _, held = next(iter(GroupKFold(PARTS, shuffle=True, random_state=SEED).split(rows, groups=alike)))
-    return held
+    return np.asarray(held, np.int64)
 
 
 def _raw(rows: Sequence[Row], scores: Sequence[Scores | None], labels: Labels) -> dict[str, float]:
@@ -245,17 +246,21 @@ def _frame(heads: Heads, labels: Labels) -> Model:
         labels.intents,
         _NEUTRAL,
         None,
+        units=labels.units,
     )
 
 
 def _judge(rows: Sequence[Row], scores: Sequence[Scores], frame: Model, calibration: Calibration) -> list[Judged]:
     """What a model so calibrated answers for rows it did not see."""
     model = replace(frame, calibration=calibration)
+    place = {category: i for i, category in enumerate(model.categories)}
     judged: list[Judged] = []
     for row, score in zip(rows, scores, strict=True):
         disposition = softmax(model.weighed(score, calibration))
         prediction = model.calibrated(score, frame.space.vector(""))
         best = np.argsort(-prediction.categories, kind="stable")[:5]
+        own = model.best(prediction)
+        truth = place.get(row.category) if row.category else None
         intent = max(prediction.intent, key=lambda name: prediction.intent[name])
         judged.append(
             Judged(
@@ -270,6 +275,9 @@ def _judge(rows: Sequence[Row], scores: Sequence[Scores], frame: Model, calibrat
                 corpus.DISPOSITIONS[int(np.argmax(disposition))],
                 row.intent,
                 intent,
+                unit_probability=model.unit_probability(prediction, own),
+                unit_right=truth is not None
+                and (model.units[truth] == model.units[own] if model.units else truth == own),
             )
         )
     return judged
