@@ -127,6 +127,7 @@ def train(
         "hard": figures(judged_hard) | card.pictured(judged_hard),
         f"hard_misheard_{MISHEARD:.0%}": figures(_judge(held_rows, hard.misheard, trial, calibration)),
     }
+    measured["clean"]["raw"] = _raw(ordinary, plain.clean, labels)
     measured["hard"]["raw"] = _raw(held_rows, hard.clean, labels)
     measured["hard"]["place"] = place_figures
     rule = (*weights, limit) if weights is not None and limit is not None else None
@@ -167,6 +168,15 @@ class _Unseen:
             model.shown(model.calibrated(scores, nothing), signs)
             for scores, signs in zip(self.clean, self.signs, strict=True)
         ]
+
+
+def unseen_shares(model: Model) -> dict[str, float]:
+    """What a trained model's weights, as they are stored, are right on of the ordinary calls that no weight has seen:
+    what its card holds under ``clean``, ``raw``.
+    """
+    rows = corpus.apart()
+    labels = Labels(model.urban, model.social, model.intents)
+    return _raw(rows, [model.scores(model.space.vector(row.text)) for row in rows], labels)
 
 
 def held_back_shares(rows: Sequence[Row], *, standard: str = taxonomy.DEFAULT_STANDARD) -> dict[str, float]:
