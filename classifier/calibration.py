@@ -88,13 +88,33 @@ def calibrate(rows: Sequence[Row], scores: Sequence[Scores], model: Model) -> Ca
         line = LogisticRegression(C=10.0).fit(np.array(sure), np.array(right))
         return float(line.coef_[0][0]), float(line.intercept_[0])
 
-    return replace(
+    made = replace(
         made,
         disposition_bias=biases,
         domain=domain,
         urban_top=top("urban", made.urban),
         social_top=top("social", made.social),
     )
+    return replace(made, unit=_unit(rows, scores, replace(model, calibration=made)))
+
+
+def _unit(rows: Sequence[Row], scores: Sequence[Scores], model: Model) -> tuple[float, float]:
+    """Slope and shift of the log-odds that the department of the answered category is right."""
+    if not model.units:
+        return (1.0, 0.0)
+    place = {category: i for i, category in enumerate(model.categories)}
+    nothing = model.space.vector("")
+    sure, right = [], []
+    for row, score in zip(rows, scores, strict=True):
+        if row.category in place:
+            prediction = model.calibrated(score, nothing)
+            best = model.best(prediction)
+            sure.append([log_odds(model.unit_sum(prediction, best))])
+            right.append(model.units[best] == model.units[place[row.category]])
+    if len(set(right)) < 2:
+        return (1.0, 0.0)
+    line = LogisticRegression(C=10.0).fit(np.array(sure), np.array(right))
+    return float(line.coef_[0][0]), float(line.intercept_[0])
 
 
 def _disposition(rows: Sequence[Row], scores: Sequence[Scores]) -> tuple[float, tuple[float, ...]]:
@@ -113,19 +133,19 @@ def _disposition(rows: Sequence[Row], scores: Sequence[Scores]) -> tuple[float, 
 
 
 def auto_threshold(judged: Sequence[Judged]) -> float | None:
-    """The lowest P(category) such that unseen cases at or above it were right AUTO_TARGET of the time, and so were
-    those at or above every higher one with AUTO_SUPPORT cases.
+    """The lowest P(unit) such that unseen cases at or above it went to the right department AUTO_TARGET of the time,
+    and so did those at or above every higher one with AUTO_SUPPORT cases.
 
     None where no such probability has AUTO_SUPPORT cases above it.
     """
-    cases = sorted((j for j in judged if j.category and j.ranked), key=lambda j: -j.ranked[0][1])
+    cases = sorted((j for j in judged if j.category and j.ranked), key=lambda j: -j.unit_probability)
     right, threshold = 0, None
     for taken, case in enumerate(cases, 1):
-        right += case.ranked[0][0] == case.category
+        right += case.unit_right
         if taken >= AUTO_SUPPORT:
             if right < AUTO_TARGET * taken:
                 break
-            threshold = case.ranked[0][1]
+            threshold = case.unit_probability
     return round(threshold, 6) if threshold is not None else None
 
 

@@ -35,6 +35,9 @@ class Judged:
     intent: str = ""
     answered_intent: str = ""
     decision: str = ""
+    unit_probability: float = 0.0
+    unit_right: bool = False
+    """Of the department that acts first on the answered category."""
 
     def right(self, category: Category) -> bool:
         """Would this category have been right?"""
@@ -81,6 +84,9 @@ def figures(rows: Sequence[Judged]) -> dict[str, Any]:
                 for (t, a), n in Counter((t, a) for t, a in zip(truths, answers, strict=True) if t != a).most_common(15)
             ],
         }
+        if any(r.unit_probability for r in labelled):
+            right, sure = [r.unit_right for r in labelled], [r.unit_probability for r in labelled]
+            result["unit"] = {**_share(right), "ece": _ece(sure, right), "coverage": _coverages(sure, right)}
     for name in ("disposition", "intent"):
         pairs = [(getattr(r, name), getattr(r, f"answered_{name}")) for r in rows if getattr(r, name)]
         if pairs and any(answer for _, answer in pairs):

@@ -46,6 +46,8 @@ class Labels:
     urban: tuple[Category, ...]
     social: tuple[Category, ...]
     intents: tuple[str, ...]
+    units: tuple[str, ...] = ()
+    """Of each category, the department that acts first."""
 
     @property
     def categories(self) -> tuple[Category, ...]:
@@ -118,31 +120,35 @@ class _Design:
 
 
 class Fitting:
-    """All rows, counted and compared once; ``heads`` fits on all of them or on some.
+    """All rows, counted, compared and factorised once; ``heads`` solves for all of them or without those ``held``.
 
-    For n rows the comparison is a square of n floats of 4 bytes, and each fit takes a copy of the part it needs: 8 GB
-    for 31,000 rows.
+    The rows held back stand last: the factor of all rows holds that of the others as its leading block, so a second fit
+    costs a solution and no factorisation. For n rows the factor is a square of n floats of 4 bytes, and solving without
+    the rows held back copies its block: some 8 GB for 31,000 rows. The space (terms and how rare they are) is that of
+    all rows, their labels unseen. Raises LinAlgError where the rows' likeness cannot be factorised.
     """
 
-    def __init__(self, rows: Sequence[Row], labels: Labels, standard: str, *, seed: int) -> None:
-        self._rows = len(rows)
+    def __init__(
+        self, rows: Sequence[Row], labels: Labels, standard: str, *, seed: int, held: NDArray[np.int64] | None = None
+    ) -> None:
         self._design = _Design(rows, labels, standard, seed)
-        self._likeness = _likeness(self._design.x, PENALTY / self._design.weight)
+        everything = np.arange(self._design.x.shape[0])
+        last = np.zeros(0, np.int64) if held is None else held
+        first = np.setdiff1d(everything, last)
+        self._order, self._first = np.concatenate([first, last]), len(first)
+        likeness = _likeness(self._design.x[self._order], PENALTY / self._design.weight[self._order])
+        self._factor, fault = linalg.lapack.spotrf(likeness, lower=1, clean=0, overwrite_a=1)
+        if fault:
+            raise linalg.LinAlgError(f"the likeness of the rows cannot be factorised (row {fault}): are texts empty?")
 
-    def heads(self, kept: NDArray[np.int64] | None = None) -> Heads:
-        """The heads fitted on all rows, or on those at the indices ``kept``; the taxonomy's words are always there.
-
-        The space (terms and how rare they are) is that of all rows, their labels unseen. Raises LinAlgError where the
-        rows' likeness cannot be factorised.
+    def heads(self, *, held_back: bool = False) -> Heads:
+        """The heads fitted on all rows, or, ``held_back``, without those held back; the taxonomy's words are always
+        there.
         """
-        design = self._design
-        own = np.arange(design.x.shape[0])
-        if kept is not None:
-            own = np.concatenate([kept, own[self._rows :]])
-        likeness = np.asfortranarray(self._likeness[np.ix_(own, own)])
-        factor = linalg.cho_factor(likeness, lower=True, overwrite_a=True, check_finite=False)
-        dual = linalg.cho_solve(factor, design.y[own], check_finite=False)
-        return design.heads(np.asarray(design.x[own].T @ dual, np.float32), own.tolist())
+        design, count = self._design, self._first if held_back else len(self._order)
+        own = self._order[:count]
+        dual = linalg.cho_solve((self._factor[:count, :count], True), design.y[own], check_finite=False)
+        return design.heads(np.asarray(design.x[own].T @ dual, np.float32), sorted(own.tolist()))
 
 
 def matrix(space: Space, texts: Sequence[str]) -> sparse.csr_matrix:
@@ -156,11 +162,14 @@ def matrix(space: Space, texts: Sequence[str]) -> sparse.csr_matrix:
 
 
 def _likeness(x: sparse.csr_matrix, penalty: NDArray[np.float64]) -> NDArray[np.float32]:
-    """How alike each two rows are, shape (rows, rows), with ``penalty`` (one a row) added on the diagonal."""
-    n, across = x.shape[0], x.T.tocsr()
-    likeness = np.empty((n, n), np.float32, order="F")
+    """How alike each two rows are, shape (rows, rows), with ``penalty`` (one a row) added on the diagonal. Only the
+    lower triangle is filled: nothing reads the other.
+    """
+    n = x.shape[0]
+    likeness = np.zeros((n, n), np.float32, order="F")
     for start in range(0, n, _BLOCK):
-        likeness[:, start : start + _BLOCK] = (x[start : start + _BLOCK] @ across).toarray().T
+        across = x[start : start + _BLOCK].T.tocsr()
+        likeness[start:, start : start + _BLOCK] = (x[start:] @ across).toarray()
     likeness[np.diag_indices(n)] += penalty.astype(np.float32)
     return likeness
 

@@ -56,6 +56,8 @@ class Calibration:
     urban_top: tuple[float, float] = (1.0, 0.0)
     social_top: tuple[float, float] = (1.0, 0.0)
     disposition_bias: tuple[float, ...] = (0.0, 0.0, 0.0)
+    unit: tuple[float, float] = (1.0, 0.0)
+    """Slope and shift of the log-odds that the department is right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,9 @@ class Model:
     intents: tuple[str, ...]
     calibration: Calibration
     auto_threshold: float | None
-    """P(category) from which a decision may be ``auto``; None: this model was never sure enough on unseen rows."""
+    """P(unit), see ``unit_probability``, from which a decision may be ``auto``; None: this model was never sure enough
+    on unseen rows.
+    """
     emergency: tuple[float, ...] | None = None
     """What each number of ``shown`` weighs, and last the sum from which somebody must be called; None: the patterns
     alone decide.
@@ -107,6 +111,10 @@ class Model:
     """Reads the place out of a text; None: the patterns of ``extract`` alone."""
     urban_prior: float = 0.5
     """Share of urban matters that training stood for; see ``Router.load``."""
+    units: tuple[str, ...] = ()
+    """Of each of ``categories``, the department that acts first (``taxonomy.Entry.lead``); empty, in older models: each
+    category stands for a unit of its own.
+    """
 
     @property
     def categories(self) -> tuple[Category, ...]:
@@ -163,6 +171,25 @@ class Model:
             scores,
             vector,
         )
+
+    def best(self, prediction: Prediction) -> int:
+        """The index of the answered category: the best of the likelier domain."""
+        split = len(self.urban)
+        start, stop = (0, split) if prediction.urban >= 0.5 else (split, len(prediction.categories))
+        return start + int(np.argmax(prediction.categories[start:stop]))
+
+    def unit_sum(self, prediction: Prediction, category: int) -> float:
+        """The probability of all categories that go to the department of ``category`` (an index), as they stand."""
+        own = [i for i, unit in enumerate(self.units) if unit == self.units[category]] if self.units else [category]
+        return float(prediction.categories[own].sum())
+
+    def unit_probability(self, prediction: Prediction, category: int) -> float:
+        """Calibrated probability that the department of ``category`` (an index) is the right one."""
+        if not self.units:
+            return float(prediction.categories[category])
+        slope, shift = self.calibration.unit
+        odds = slope * log_odds(self.unit_sum(prediction, category)) + shift
+        return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, odds))))
 
     @staticmethod
     def weighed(scores: Scores, calibration: Calibration) -> Floats:
@@ -305,6 +332,7 @@ def save(model: Model, folder: Path) -> None:
         "emergency": model.emergency,
         "urgency": model.urgency,
         "urban_prior": model.urban_prior,
+        "units": model.units,
     }
     (folder / PLAN_FILE).write_text(json.dumps(plan, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
@@ -341,6 +369,7 @@ def load(folder: Path) -> Model:
             tuple(plan.get("urgency", ())),
             places,
             plan["urban_prior"],
+            tuple(plan.get("units", ())),
         )
     except ModelError:
         raise
@@ -351,6 +380,8 @@ def load(folder: Path) -> Model:
     outputs = model.columns("emergency").stop
     if weights.dtype != np.int8 or weights.shape != (len(space), outputs) or {len(scales), len(bias)} != {outputs}:
         raise ModelError(f"{folder}: weights of shape {weights.shape} for {len(space)} terms and {outputs} outputs")
+    if model.units and len(model.units) != len(model.categories):
+        raise ModelError(f"{folder}: {len(model.units)} units for {len(model.categories)} categories")
     if places is not None and (places.weights.shape != (BUCKETS, 3) or places.transitions.shape != (3, 3)):
         raise ModelError(f"{folder}: place weights of shape {places.weights.shape}, must be {(BUCKETS, 3)}")
     return model

@@ -168,8 +168,9 @@ class Router:
             reasons.append("short_text")
         if cleaned.text and not _HAN.search(cleaned.text):
             reasons.append("not_chinese")
+        department, sure = self._unit(prediction) if category is not None else (None, 0.0)
         threshold = self.model.auto_threshold
-        if category is not None and (threshold is None or probability < threshold):
+        if category is not None and (threshold is None or sure < threshold):
             reasons.append("low_probability")
         if category is not None and category.kind != "social" and category not in walk:
             reasons.append("no_crosswalk")
@@ -195,6 +196,8 @@ class Router:
             secrecy=secret,
             secondary=secondary,
             evidence=evidence,
+            department=department,
+            department_probability=sure,
             elapsed_ms=(time.perf_counter() - begun) * 1000,
         )
 
@@ -221,14 +224,16 @@ class Router:
 
         The best answer is the best of the likelier domain, so that domain and category never disagree.
         """
-        p = prediction.categories
-        split = len(self.model.urban)
-        inside = np.arange(split) if prediction.urban >= 0.5 else np.arange(split, len(p))
-        first = int(inside[np.argmax(p[inside])])
+        p, first = prediction.categories, self.model.best(prediction)
         order = np.argsort(-p, kind="stable")[: ALTERNATIVES + 1]
         ranked = [first, *(int(i) for i in order if i != first)][: ALTERNATIVES + 1]
         categories = self.model.categories
         return [(categories[i], float(p[i])) for i in ranked]
+
+    def _unit(self, prediction: Prediction) -> tuple[str | None, float]:
+        """The department that acts first on the best category, and how sure it is the right one."""
+        best = self.model.best(prediction)
+        return (self.model.units[best] if self.model.units else None), self.model.unit_probability(prediction, best)
 
     def _matters(self, text: str, cleaned: Traced) -> tuple[Prediction, Secondary | None]:
         """What the text is about; where a second matter stands on its own, the first without it.

@@ -74,6 +74,10 @@ class Routing:
     secrecy: bool = False
     secondary: Secondary | None = None
     evidence: tuple[Span, ...] = field(default=())
+    department: str | None = None
+    """Who typically acts first on ``category``; a city's own responsibility list decides."""
+    department_probability: float = 0.0
+    """Calibrated; what ``auto`` rests on."""
 
     def to_json(self) -> dict[str, Any]:
         """The object of docs/route.schema.json."""
@@ -97,6 +101,8 @@ class Routing:
             "secrecy": self.secrecy,
             "secondary": self.secondary.to_json() if self.secondary else None,
             "evidence": [list(span) for span in self.evidence],
+            "department": self.department,
+            "department_probability": round(self.department_probability, 6),
             "model": self.model,
             "elapsed_ms": round(self.elapsed_ms, 3),
         }

@@ -90,11 +90,11 @@ def train(
     labels = _labels(rows, standard)
     for part in (rows, ordinary):
         _balanced(part)
-    kept, held = _parted(rows)
+    held = _parted(rows)
     noise, random = Noise(row.text for row in rows), Random(SEED)  # noqa: S311 - reproducible, not secret
-    fitting = Fitting(rows, labels, standard, seed=SEED)
+    fitting = Fitting(rows, labels, standard, seed=SEED, held=held)
     tell("rows compared")
-    trial = _frame(fitting.heads(kept), labels)
+    trial = _frame(fitting.heads(held_back=True), labels)
     tell("nine tenths fitted")
     frame = _frame(fitting.heads(), labels)
     del fitting
@@ -127,6 +127,7 @@ def train(
         "hard": figures(judged_hard) | card.pictured(judged_hard),
         f"hard_misheard_{MISHEARD:.0%}": figures(_judge(held_rows, hard.misheard, trial, calibration)),
     }
+    measured["clean"]["raw"] = _raw(ordinary, plain.clean, labels)
     measured["hard"]["raw"] = _raw(held_rows, hard.clean, labels)
     measured["hard"]["place"] = place_figures
     rule = (*weights, limit) if weights is not None and limit is not None else None
@@ -169,11 +170,20 @@ class _Unseen:
         ]
 
 
+def unseen_shares(model: Model) -> dict[str, float]:
+    """What a trained model's weights, as they are stored, are right on of the ordinary calls that no weight has seen:
+    what its card holds under ``clean``, ``raw``.
+    """
+    rows = corpus.apart()
+    labels = Labels(model.urban, model.social, model.intents)
+    return _raw(rows, [model.scores(model.space.vector(row.text)) for row in rows], labels)
+
+
 def held_back_shares(rows: Sequence[Row], *, standard: str = taxonomy.DEFAULT_STANDARD) -> dict[str, float]:
     """The second fit of ``train`` alone, for whoever doubts a card: what it holds under ``hard``, ``raw``."""
     labels = _labels(rows, standard)
-    kept, held = _parted(rows)
-    frame = _frame(Fitting(rows, labels, standard, seed=SEED).heads(kept), labels)
+    held = _parted(rows)
+    frame = _frame(Fitting(rows, labels, standard, seed=SEED, held=held).heads(held_back=True), labels)
     own = [rows[i] for i in held]
     return _raw(own, [frame.scores(frame.space.vector(row.text)) for row in own], labels)
 
@@ -183,14 +193,15 @@ def _labels(rows: Sequence[Row], standard: str) -> Labels:
         tuple(entry.category for entry in taxonomy.load(standard).entries),
         tuple(entry.category for entry in taxonomy.load(taxonomy.SOCIAL).entries),
         tuple(sorted({row.intent for row in rows if row.intent})) or ("投诉",),
+        tuple(entry.lead for name in (standard, taxonomy.SOCIAL) for entry in taxonomy.load(name).entries),
     )
 
 
-def _parted(rows: Sequence[Row]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices to fit on, and those of the part held back; alike rows on one side."""
+def _parted(rows: Sequence[Row]) -> NDArray[np.int64]:
+    """Indices of the part held back; alike rows are all in it or all outside."""
     alike = corpus.groups([row.text for row in rows])
-    kept, held = next(iter(GroupKFold(PARTS, shuffle=True, random_state=SEED).split(rows, groups=alike)))
-    return kept, held
+    _, held = next(iter(GroupKFold(PARTS, shuffle=True, random_state=SEED).split(rows, groups=alike)))
+    return np.asarray(held, np.int64)
 
 
 def _raw(rows: Sequence[Row], scores: Sequence[Scores | None], labels: Labels) -> dict[str, float]:
@@ -245,17 +256,21 @@ def _frame(heads: Heads, labels: Labels) -> Model:
         labels.intents,
         _NEUTRAL,
         None,
+        units=labels.units,
     )
 
 
 def _judge(rows: Sequence[Row], scores: Sequence[Scores], frame: Model, calibration: Calibration) -> list[Judged]:
     """What a model so calibrated answers for rows it did not see."""
     model = replace(frame, calibration=calibration)
+    place = {category: i for i, category in enumerate(model.categories)}
     judged: list[Judged] = []
     for row, score in zip(rows, scores, strict=True):
         disposition = softmax(model.weighed(score, calibration))
         prediction = model.calibrated(score, frame.space.vector(""))
         best = np.argsort(-prediction.categories, kind="stable")[:5]
+        own = model.best(prediction)
+        truth = place.get(row.category) if row.category else None
         intent = max(prediction.intent, key=lambda name: prediction.intent[name])
         judged.append(
             Judged(
@@ -270,6 +285,9 @@ def _judge(rows: Sequence[Row], scores: Sequence[Scores], frame: Model, calibrat
                 corpus.DISPOSITIONS[int(np.argmax(disposition))],
                 row.intent,
                 intent,
+                unit_probability=model.unit_probability(prediction, own),
+                unit_right=truth is not None
+                and (model.units[truth] == model.units[own] if model.units else truth == own),
             )
         )
     return judged

@@ -7,8 +7,12 @@ One JSON object a line, with ``id`` of texts.tsv, ``noise`` (0, 10, 20 or 30; de
 answered), and whatever the answerer gives of: ``domain`` (urban, social), ``domain_probability``, ``category`` (an
 object with major and minor), ``probability``, ``alternatives`` (objects with ``category``, next best first),
 ``disposition``, ``emergency`` (null or anything true), ``secondary`` (null or an object with ``category``),
-``decision``. What no answer of a form gives is not scored; a text of a form that has no answer counts as wrong. Every
-share comes with its 95 % interval (Wilson), n beside it.
+``decision``, ``reasons`` (why it is not auto). What no answer of a form gives is not scored; a text of a form that has
+no answer counts as wrong. Every share comes with its 95 % interval (Wilson), n beside it. ``auto_unit`` counts an
+``auto`` answer as right when its category is handled by the department that handles the true one (departments.tsv
+beside this file): the order then goes to the right door. Its ``free`` share leaves out texts that must never be auto
+whatever the router knows (no place is said, an emergency, two matters …): those with another reason than
+``low_probability``.
 """
 
 import argparse
@@ -21,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 TEXTS = Path(__file__).resolve().parent / "texts.tsv"
+DEPARTMENTS = TEXTS.with_name("departments.tsv")
 NOISES = (0, 10, 20, 30)
 Cells = dict[str, str]
 Answer = dict[str, Any]
@@ -90,6 +95,13 @@ def score(given: dict[str, Answer], rows: Sequence[Cells] | None = None) -> dict
         if "decision" in gives:
             auto = [ok for ok, (_, a) in zip(first, with_category, strict=True) if a.get("decision") == "auto"]
             result["auto"] = {**share(auto), "coverage": round(len(auto) / len(with_category), 4)}
+            doors = departments()
+            taken = [_same_door(row, a, doors) for row, a in with_category if a.get("decision") == "auto"]
+            result["auto_unit"] = {**share(taken), "coverage": round(len(taken) / len(with_category), 4)}
+            if "reasons" in gives:
+                free = sum(set(a.get("reasons") or ()) <= {"low_probability"} for _, a in with_category)
+                result["auto_unit"]["free"] = round(len(taken) / free, 4) if free else None
+                result["auto_unit"]["free_texts"] = free
     if "disposition" in gives:
         result["disposition"] = share([a.get("disposition") == row["disposition"] for row, a in pairs])
     if "emergency" in gives:
@@ -105,6 +117,21 @@ def score(given: dict[str, Answer], rows: Sequence[Cells] | None = None) -> dict
             "made_up": share([bool(s) for s in one]),
         }
     return result
+
+
+def departments(path: Path = DEPARTMENTS) -> dict[str, str]:
+    """Who typically acts first, by ``major/minor``."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["category"]: row["department"] for row in csv.DictReader(file, delimiter="\t")}
+
+
+def _same_door(row: Cells, answer: Answer, doors: dict[str, str]) -> bool:
+    category = answer.get("category")
+    if not isinstance(category, dict):
+        return False
+    door = doors.get(f"{category.get('major')}/{category.get('minor')}")
+    known = [f"{row['major']}/{row['minor']}", *row["acceptable"].split(";")]
+    return door is not None and door in {doors.get(one) for one in known if one}
 
 
 def _others(answer: Answer) -> list[Any]:

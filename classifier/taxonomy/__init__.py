@@ -8,6 +8,7 @@ parts and events share numbers, so a code names a category only together with it
 """
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -24,6 +25,9 @@ FOLDER = Path(__file__).resolve().parent
 _HEADER = ["level", "kind", "code", "parent", "name", "certainty", "department", "words"]
 _CROSSWALK_HEADER = ["from_standard", "from_kind", "from_name", "to_standard", "to_kind", "to_name"]
 _CERTAINTIES = {"confirmed", "inferred", "transcribed", "from_memory"}
+
+
+_BRACKETS = re.compile(r"（[^（）]*）")
 
 
 class TaxonomyError(ValueError):
@@ -64,6 +68,13 @@ class Entry:
     certainty: str
     department: str
     words: tuple[str, ...]
+
+    @property
+    def lead(self) -> str:
+        """The department that acts first, without what stands in brackets; the category's own name where none is
+        known: then it stands for a unit of its own.
+        """
+        return _BRACKETS.sub("", self.department.split("/")[0]) or self.category.minor
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def test_the_texts_are_many_and_their_labels_real() -> None:
 
 def test_perfect_answers_are_perfect() -> None:
     result = score.score({row["id"]: perfect(row) for row in ROWS})
-    for name in ("domain", "category", "category_top3", "disposition", "auto"):
+    for name in ("domain", "category", "category_top3", "disposition", "auto", "auto_unit"):
         assert result[name]["share"] == 1.0
     assert result["category"]["ece"] == 0.0
     assert result["emergency"]["recall"]["share"] == 1.0
@@ -56,6 +56,29 @@ def test_perfect_answers_are_perfect() -> None:
     assert result["secondary"]["category"]["share"] == 1.0
     assert result["secondary"]["made_up"]["share"] == 0.0
     assert result["domain"]["interval"][0] < 1.0
+
+
+def test_departments_are_those_of_the_taxonomies() -> None:
+    known = {
+        f"{entry.category.major}/{entry.category.minor}": entry.lead
+        for name in (taxonomy.DEFAULT_STANDARD, taxonomy.SOCIAL)
+        for entry in taxonomy.load(name).entries
+    }
+    assert score.departments() == known
+    assert len(set(known.values())) > 40, "so coarse that every order would be right"
+
+
+def test_an_order_to_the_right_department_counts_and_what_may_never_be_auto_is_left_out() -> None:
+    row = next(row for row in ROWS if row["minor"] == "污水井盖" and not row["acceptable"])
+    near = {**perfect(row), "category": {"major": "公用设施", "minor": "雨水井盖"}, "reasons": []}
+    far = {**perfect(row), "id": "b", "category": {"major": "公用设施", "minor": "电力井盖"}, "reasons": []}
+    never = {**perfect(row), "id": "c", "decision": "confirm", "reasons": ["no_place", "low_probability"]}
+    low = {**perfect(row), "id": "d", "decision": "confirm", "reasons": ["low_probability"]}
+    given = {str(one["id"]): one for one in (near, far, never, low)}
+    result = score.score(given, [{**row, "id": name} for name in given])
+    assert (result["auto"]["share"], result["auto_unit"]["share"]) == (0.0, 0.5)
+    assert (result["auto_unit"]["coverage"], result["auto_unit"]["free_texts"]) == (0.5, 3)
+    assert result["auto_unit"]["free"] == round(2 / 3, 4)
 
 
 def test_an_acceptable_label_counts_and_an_unanswered_text_is_wrong() -> None:

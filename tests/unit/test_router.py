@@ -333,3 +333,21 @@ def test_a_gazetteer_gives_the_area_also_of_a_misheard_name() -> None:
     VALIDATOR.validate(answer)
     assert answer["address"] is not None
     assert ROUTER.route("柳泉路上路灯不亮").area is None
+
+
+def test_departments_share_their_categories_probability() -> None:
+    router = Router.load()
+    answer = router.route("解放路口污水井盖不见了")
+    assert answer.department == "市政设施管理处"
+    assert answer.department_probability >= answer.probability - 0.05
+    assert answer.to_json()["department"] == answer.department
+    nothing = router.route("嗯")
+    assert (nothing.department, nothing.department_probability) == (None, 0.0)
+
+
+def test_an_older_model_goes_by_the_category_alone() -> None:
+    versions = [name for name in ("v2", "v3") if (Registry().folder / name).is_dir()]
+    assert versions
+    for name in versions:
+        answer = Router.load(name).route("解放路口污水井盖不见了")
+        assert (answer.department, answer.department_probability) == (None, answer.probability)
