@@ -173,13 +173,14 @@ class Bench:
                 (Action.DISPATCH, dispatcher, Given(unit=unit)) if number % 2 == 0 else (Action.SIGN, handler, Given())
             )
             async with self.db.begin() as session:
+                case = filed[number // 2]
                 await act(
                     session,
-                    filed[number // 2],
+                    case,
                     action,
                     actor=actor,
                     given=given,
-                    expected_version=None,
+                    expected_version=await session.scalar(select(Case.version).where(Case.id == case)),
                     at=SampleCall().at(600 + number),
                 )
 
