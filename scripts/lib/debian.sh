@@ -7,7 +7,7 @@ packages_of() {
         run) echo espeak-ng libatomic1 tzdata xz-utils debian-archive-keyring ;;
         demo) echo sip-tester ;;
         test)
-            echo "baresip|baresip-core redis-server postgresql chromium chromium-driver" \
+            echo "baresip|baresip-core redis-server postgresql chromium chromium-driver faketime" \
                 "fonts-noto-cjk|fonts-wqy-zenhei|fonts-wqy-microhei iproute2"
             ;;
     esac
@@ -91,7 +91,7 @@ need_packages() {
 need_programs() {
     local program absent=
     for program in espeak-ng xz $([ "$1" = run ] || echo sipp) \
-        $([ "$1" = run ] || [ "$1" = demo ] || echo baresip redis-server chromium chromedriver ip); do
+        $([ "$1" = run ] || [ "$1" = demo ] || echo baresip redis-server chromium chromedriver ip faketime); do
         command -v "$program" >/dev/null || absent="$absent $program"
     done
     [ -z "$absent" ] || fail "missing programs:$absent" "install them; this is no Debian, so setup cannot"
