@@ -80,11 +80,11 @@ async def issue(
     where = _words(place, "place", LONGEST_PLACE)
     if not 0 < len(set(cases)) == len(cases) <= MOST_CASES:
         raise JointRefused(f"{len(cases)} cases are named: 1 to {MOST_CASES}, each once")
-    if meet_at <= at:
-        raise JointRefused(f"to meet at {meet_at.isoformat()} is not after {at.isoformat()}: choose a later time")
     held = [await _held(session, case_id) for case_id in sorted(cases)]
     if (there := await session.get(JointOrder, joint_id)) is not None:
-        return there, False
+        return there, False  # also when the time to meet has come since
+    if meet_at <= at:
+        raise JointRefused(f"to meet at {meet_at.isoformat()} is not after {at.isoformat()}: choose a later time")
     for case in held:
         await _may_be_joined(session, case, actor, {UUID(one["unit"]) for one in wanted})
     await _check_units(session, [UUID(one["unit"]) for one in wanted])

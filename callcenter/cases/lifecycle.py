@@ -284,7 +284,7 @@ _ACCEPTED: Final[Mapping[str, Side]] = MappingProxyType(
             ("registered", "amended", "confirmed", "corrected", "filed", "adjudicated", "split", "item_chosen"),
             Side.SUPERVISION,
         ),
-        "item_commanded": Side.COMMAND,
+        **dict.fromkeys(("item_commanded", "joint_ordered", "joint_ended"), Side.COMMAND),
     }
 )
 """What else is logged of taking a case in, and of choosing its rule: on whose side it counts."""

@@ -339,6 +339,18 @@ async def test_three_units_work_together_by_a_joint_order(house: House) -> None:
             await joint.receipt(session, number, actor=house.of(unit), at=house.at)
     house.at = when + timedelta(hours=2)
     async with house.db.begin() as session:
+        same, fresh = await joint.issue(
+            session,
+            number,
+            actor=house.dispatcher,
+            cases=[case],
+            meet_at=when,
+            place="青年路北口",
+            duties=duties,
+            at=house.at,
+        )
+        assert (same.id, fresh) == (number, False), "sent again after the time: the first one, no refusal"
+    async with house.db.begin() as session:
         await joint.end(session, number, actor=house.dispatcher, at=house.at, result="拆除完毕")
     assert (await house.case(case)).state == "handling", "each case goes on in its own life"
 
