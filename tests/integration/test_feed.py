@@ -183,7 +183,8 @@ async def test_transactions_that_commit_in_inverse_order_are_both_seen(pg_db: Da
     sequencer = FeedSequencer(db)
     await sequencer.start()
     feed = Feed(db)
-    early, late = SampleCall(rung_at=RUNG), SampleCall(rung_at=RUNG + timedelta(days=1))
+    # Of another citizen: what one is sent is counted, and waits for whoever is telling them.
+    early, late = SampleCall(rung_at=RUNG), SampleCall(number="13700000000", rung_at=RUNG + timedelta(days=1))
     may_commit = asyncio.Event()
     written = asyncio.Event()
 
