@@ -58,6 +58,20 @@ def _parser() -> argparse.ArgumentParser:
     add_list.add_argument("--patrol", action="store_true", help="a patrol list, not a responsibility list")
     add_list.add_argument("--since", default="", metavar="YYYY-MM-DD", help="first day in force (default: now)")
 
+    city = commands.add_parser("city", help="what the city knows of itself: areas, units, places, parts, people")
+    ground = city.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add_city = ground.add_parser("import", help="CSV, XLSX or GeoJSON as the next version; all or nothing")
+    add_city.add_argument(
+        "kind", help="areas, units, places, addresses, assets, houses, people, organisations, cameras …"
+    )
+    add_city.add_argument("file", type=Path)
+    add_city.add_argument("--datum", default="", help="of the file's degrees: wgs84, cgcs2000 or gcj02")
+    add_folder = ground.add_parser("import-folder", help="the files of a whole city, each under its own name")
+    add_folder.add_argument("folder", type=Path)
+    add_folder.add_argument("--datum", default="wgs84", help="of all files: wgs84, cgcs2000 or gcj02")
+    ground.add_parser("history", help="what was imported")
+    ground.add_parser("go-back", help="take the version before into force again").add_argument("kind")
+
     models = commands.add_parser("models", help="versions of the router, and speech models to fetch")
     actions = models.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("list", help="what there is")
@@ -130,6 +144,20 @@ def _models(settings: Settings, arguments: argparse.Namespace) -> int:
     return commands.models_rollback(sys.stdout)
 
 
+def _city(settings: Settings, arguments: argparse.Namespace) -> int:
+    from callcenter.city import commands
+
+    match arguments.action:
+        case "import":
+            return commands.import_file(settings, arguments.kind, arguments.file, sys.stdout, datum=arguments.datum)
+        case "import-folder":
+            return commands.import_folder(settings, arguments.folder, sys.stdout, datum=arguments.datum)
+        case "go-back":
+            return commands.go_back(settings, arguments.kind, sys.stdout)
+        case _:
+            return commands.history(settings, sys.stdout)
+
+
 def _run(settings: Settings, arguments: argparse.Namespace) -> int:
     match arguments.command:
         case "serve":
@@ -163,6 +191,8 @@ def _run(settings: Settings, arguments: argparse.Namespace) -> int:
                 patrol=arguments.patrol,
                 since=arguments.since,
             )
+        case "city":
+            return _city(settings, arguments)
         case "models":
             return _models(settings, arguments)
         case "transcribe":

@@ -16,7 +16,7 @@ from callcenter.access.principal import Principal
 from callcenter.cases import list_import, responsibility
 from callcenter.cases.list_commands import ITEMS, PATROL
 from callcenter.cases.list_import import Imported, ListBusy
-from callcenter.cases.list_table import ListRefused
+from callcenter.tables.rows import TableRefused
 
 router = APIRouter(prefix="/api/v1", tags=["lists"])
 
@@ -104,7 +104,7 @@ class VerificationIn(Body):
     mode: Literal["verify_first", "exempt", "dispatch_first"] | None = Field(description="null drops the rule")
 
 
-def _refused(fault: ListRefused) -> Problem:
+def _refused(fault: TableRefused) -> Problem:
     found = [
         FieldProblem(
             where=f"row {one.row}, {one.column}" if one.row else one.column, problem=f"{one.value!r}: {one.mend}"
@@ -142,7 +142,7 @@ async def import_list(
             return _out(
                 await list_import.import_items(session, data, name=name, actor=actor, at=at, in_force_from=since)
             )
-    except ListRefused as fault:
+    except TableRefused as fault:
         raise _refused(fault) from None
     except ListBusy as fault:
         raise Problem(409, "conflict", str(fault)) from None
@@ -166,7 +166,7 @@ async def import_patrol(principal: Manager, request: Request, name: Name = PATRO
     try:
         async with services_of(request).db.begin() as session:
             return _out(await list_import.import_patrol(session, data, name=name, actor=actor, at=at))
-    except ListRefused as fault:
+    except TableRefused as fault:
         raise _refused(fault) from None
     except ListBusy as fault:
         raise Problem(409, "conflict", str(fault)) from None

@@ -25,7 +25,7 @@ Key = tuple[str, str, str]
 
 @cache
 def loaded() -> Mapping[Key, tuple[Item, ...]]:
-    """The shipped rules by category, read once a process. Raises ListRefused when the file is broken."""
+    """The shipped rules by category, read once a process. Raises TableRefused when the file is broken."""
     found: dict[Key, tuple[Item, ...]] = {}
     for item in parse_items(FILE.read_bytes(), {}, {}):
         key = (item.standard, item.kind, item.category_code)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from callcenter.storage.base import Base
@@ -236,6 +236,50 @@ class CaseLink(Base):
     by: Mapped[str] = mapped_column(String(64))
     at: Mapped[datetime]
     reason: Mapped[UUID | None]
+
+
+class CaseSuggestion(Base):
+    """Two cases that may be one matter, as the machine saw it; a person merges them, or says that they are two."""
+
+    __tablename__ = "case_suggestions"
+    __table_args__ = (UniqueConstraint("case_id", "other_id"), Index(None, "other_id"))
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"))
+    """The later one."""
+    other_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"))
+    distance_m: Mapped[float | None]
+    """Between their places; None: one has none, their words alone are alike."""
+    likeness: Mapped[float]
+    """Of their words, 0 to 1 (``alike.likeness``)."""
+    at: Mapped[datetime]
+    decided: Mapped[str | None] = mapped_column(String(8))
+    """``merged`` or ``two``; None: nobody has looked."""
+    decided_by: Mapped[str | None] = mapped_column(String(64))
+    decided_at: Mapped[datetime | None]
+
+
+class HotSpot(Base):
+    """Many callers on one matter at one place: raised once, grows while it lasts."""
+
+    __tablename__ = "hot_spots"
+    __table_args__ = (Index(None, "last_at"), Index(None, "cell", "last_at"))
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    domain: Mapped[str | None] = mapped_column(String(16))
+    category_kind: Mapped[str | None] = mapped_column(String(16))
+    category_code: Mapped[str | None] = mapped_column(String(16))
+    area_id: Mapped[UUID | None] = mapped_column(ForeignKey("areas.id"))
+    lat: Mapped[float]
+    """WGS84, as ``lon``: of the case that raised it."""
+    lon: Mapped[float]
+    cell: Mapped[int] = mapped_column(BigInteger)
+    cases: Mapped[int]
+    callers: Mapped[int]
+    """Different telephones; a case without one counts by itself."""
+    raised_at: Mapped[datetime]
+    last_at: Mapped[datetime]
+    """Of its newest case."""
 
 
 class SupervisionSheet(Base):

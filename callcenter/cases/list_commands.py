@@ -9,9 +9,9 @@ from callcenter import clock
 from callcenter.access.audit import SYSTEM
 from callcenter.cases import list_import
 from callcenter.cases.list_import import Imported
-from callcenter.cases.list_table import LARGEST_FILE, ListRefused
 from callcenter.settings import Settings
 from callcenter.storage.engine import Database
+from callcenter.tables.rows import LARGEST_LIST, TableRefused
 
 ITEMS: Final = "事项清单"
 PATROL: Final = "巡查清单"
@@ -29,8 +29,8 @@ def import_file(
     in_force_from = _midnight(since) if since else None
     if patrol and since:
         raise ValueError("--since: a patrol list is used from its import on, leave it out")
-    if file.stat().st_size > LARGEST_FILE:
-        raise ValueError(f"{file}: longer than {LARGEST_FILE} bytes, no list is: split it")
+    if file.stat().st_size > LARGEST_LIST:
+        raise ValueError(f"{file}: longer than {LARGEST_LIST} bytes, no list is: split it")
     data = file.read_bytes()
 
     async def work() -> Imported:
@@ -50,7 +50,7 @@ def import_file(
 
     try:
         told = asyncio.run(work())
-    except ListRefused as refused:
+    except TableRefused as refused:
         out_stream.write(f"{file}: nothing was imported\n")
         for fault in refused.faults:
             out_stream.write(f"  {fault}\n")

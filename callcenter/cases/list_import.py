@@ -1,7 +1,7 @@
 """Imports of what a city fills in: its responsibility list (事项清单) and its patrol lists, from CSV.
 
-All or nothing: every fault of a file is named with row, column, value and mend (``list_table``), and while there is one
-nothing is stored.
+All or nothing: every fault of a file is named with row, column, value and mend (``callcenter.tables``), and while there
+is one nothing is stored.
 """
 
 import asyncio
@@ -21,9 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from callcenter.access.audit import Actor, add_entry
 from callcenter.cases.deadlines import Limit, LimitUnit
-from callcenter.cases.list_table import Fault, ListRefused, Row, once, plain, table
 from callcenter.cases.lists import PatrolItem, ResponsibilityItem, ResponsibilityList
 from callcenter.city import units
+from callcenter.tables.rows import Fault, Row, TableRefused, once, plain, rows_of
+from callcenter.tables.sources import records_of_list
 from classifier import taxonomy
 
 LONGEST_LIMIT: Final = 1_000.0
@@ -116,13 +117,13 @@ class Imported:
 def parse_items(data: bytes, areas: Mapping[str, UUID], orgs: Mapping[str, UUID]) -> list[Item]:
     """The rules of a responsibility list. ``areas`` and ``orgs``: ids of areas and active units by code.
 
-    Raises ListRefused with every fault.
+    Raises TableRefused with every fault.
     """
     faults: list[Fault] = []
     found: list[Item] = []
     codes: dict[Hashable, int] = {}
     rules: dict[Hashable, int] = {}
-    for row in table(data, ITEM_COLUMNS, ITEM_NEEDS, faults):
+    for row in rows_of(records_of_list(data), ITEM_COLUMNS, ITEM_NEEDS, faults):
         code = row.text("code", 40)
         standard, kind, category = _category(row)
         item = Item(
@@ -144,16 +145,16 @@ def parse_items(data: bytes, areas: Mapping[str, UUID], orgs: Mapping[str, UUID]
             once(row, "filing_condition", rule, rules)
         found.append(item)
     if faults:
-        raise ListRefused(faults)
+        raise TableRefused(faults)
     return found
 
 
 def parse_patrol(data: bytes) -> list[dict[str, Any]]:
-    """The items of a patrol list, as rows without list, version and id. Raises ListRefused with every fault."""
+    """The items of a patrol list, as rows without list, version and id. Raises TableRefused with every fault."""
     faults: list[Fault] = []
     found: list[dict[str, Any]] = []
     codes: dict[Hashable, int] = {}
-    for row in table(data, PATROL_COLUMNS, PATROL_NEEDS, faults):
+    for row in rows_of(records_of_list(data), PATROL_COLUMNS, PATROL_NEEDS, faults):
         code, name = row.text("code", 40), row.text("name", 120)
         standard, kind, category = _category(row)
         every = plain(row.cells.get("every_days", ""))
@@ -172,7 +173,7 @@ def parse_patrol(data: bytes) -> list[dict[str, Any]]:
             }
         )
     if faults:
-        raise ListRefused(faults)
+        raise TableRefused(faults)
     return found
 
 
@@ -181,7 +182,7 @@ async def import_items(
 ) -> Imported:
     """A new version of the responsibility list ``name``, in force from ``in_force_from`` (default: ``at``); audited.
 
-    The same file as the newest version's (by SHA-256) makes none. Raises ListRefused, ListBusy, ValueError for a name
+    The same file as the newest version's (by SHA-256) makes none. Raises TableRefused, ListBusy, ValueError for a name
     that is none.
     """
     _check_name(name)
@@ -220,7 +221,7 @@ async def import_items(
 async def import_patrol(session: AsyncSession, data: bytes, *, name: str, actor: Actor, at: datetime) -> Imported:
     """A new version of the patrol list ``name``; audited. The same rows as the newest version's make none.
 
-    Raises ListRefused, ListBusy, ValueError for a name that is none.
+    Raises TableRefused, ListBusy, ValueError for a name that is none.
     """
     _check_name(name)
     rows = await asyncio.to_thread(parse_patrol, data)

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, false, text, true
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, false, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from callcenter.storage.base import Base, BigId
@@ -106,6 +106,12 @@ class Case(Base):
             sqlite_where=text(LIT),
         ),
         Index(None, "area_id", "created_at", "id"),
+        Index(
+            "ix_cases_cell",
+            *("cell", "created_at"),
+            postgresql_where=text("cell IS NOT NULL"),
+            sqlite_where=text("cell IS NOT NULL"),
+        ),
         Index(None, "lamp", "created_at", "id"),
         # What the share of auto decisions is counted from, without touching the rows.
         Index(
@@ -165,6 +171,12 @@ class Case(Base):
     lat: Mapped[float | None]
     """WGS84, as ``lon``."""
     lon: Mapped[float | None]
+    cell: Mapped[int | None] = mapped_column(BigInteger)
+    """Of ``lon``, ``lat`` (``city.cells``): what happens near is found by it."""
+    located_by: Mapped[str | None] = mapped_column(String(8))
+    """Whose ``lon``, ``lat`` are: ``spoken`` (found from the words), ``person``, ``asset``, ``device``."""
+    asset_code: Mapped[str | None] = mapped_column(String(17))
+    """The registered city part it is about."""
     asset_owner_id: Mapped[UUID | None] = mapped_column(ForeignKey("units.id"))
     """The unit that owns the thing, where that is known."""
     accused_unit_id: Mapped[UUID | None] = mapped_column(ForeignKey("units.id"))

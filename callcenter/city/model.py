@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from callcenter.storage.base import Base
@@ -16,6 +16,8 @@ STREET: Final = "street"
 UTILITY: Final = "utility"
 """Water, power, gas, heating: signs for an urgent order round the clock."""
 UNIT_KINDS: Final = (DEPARTMENT, STREET, UTILITY)
+TREE: Final = "unit"
+"""The layer of the area tree itself (单元网格)."""
 
 
 class Area(Base):
@@ -29,6 +31,11 @@ class Area(Base):
     name: Mapped[str] = mapped_column(String(80))
     level: Mapped[int]
     parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("areas.id"))
+    layer: Mapped[str] = mapped_column(String(16), server_default=TREE)
+    """``unit``: the tree that cases point into. Another: a professional grid (police, sanitation …) that lies across
+    it."""
+    active: Mapped[bool] = mapped_column(server_default=true())
+    """False: no newer map has it. Its row stays, cases point at it."""
 
 
 class Unit(Base):

@@ -10,6 +10,7 @@ from callcenter.storage.base import Base
 MODULES: Final = (
     "callcenter.calls.model",
     "callcenter.city.model",
+    "callcenter.city.ground",
     "callcenter.cases.model",
     "callcenter.cases.life",
     "callcenter.cases.lists",

@@ -14,7 +14,6 @@ from callcenter.cases.calendar import default_calendar
 from callcenter.cases.deadlines import Limit, LimitUnit
 from callcenter.cases.life import ASSIST, LEAD, CaseOrder
 from callcenter.cases.list_import import import_items, import_patrol, lists, patrol_items
-from callcenter.cases.list_table import ListRefused
 from callcenter.cases.lists import PatrolItem, ResponsibilityItem, ResponsibilityList
 from callcenter.cases.model import Case
 from callcenter.cases.responsibility import Finding, find, first_dispatch_accuracy, return_rate, verification
@@ -22,6 +21,7 @@ from callcenter.city import units
 from callcenter.city.model import DEPARTMENT, STREET, Area, Unit
 from callcenter.city.units import NewUnit
 from callcenter.storage.engine import Database
+from callcenter.tables.rows import TableRefused
 
 pytestmark = pytest.mark.integration
 
@@ -280,7 +280,7 @@ async def test_a_wrong_row_imports_nothing(db: Database, city: City) -> None:
     await imported(db, good)
     async with db.begin() as session:
         await units.set_active(session, "roads", False, actor=ME, at=AT)
-    with pytest.raises(ListRefused) as caught:
+    with pytest.raises(TableRefused) as caught:
         await imported(db, good, good.replace("A1", "A2").replace("water", "roads"))
     assert [(fault.row, fault.column, fault.value) for fault in caught.value.faults] == [(3, "unit", "roads")]
     async with db.read() as session:

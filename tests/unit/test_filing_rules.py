@@ -9,7 +9,7 @@ import pytest
 from callcenter.cases import filing_rules
 from callcenter.cases.deadlines import Limit, LimitUnit
 from callcenter.cases.list_import import Item, parse_items, parse_patrol
-from callcenter.cases.list_table import MOST_FAULTS, ListRefused
+from callcenter.tables.rows import MOST_FAULTS, TableRefused
 from classifier import taxonomy
 
 pytestmark = pytest.mark.unit
@@ -45,7 +45,7 @@ def parsed(*rows: dict[str, str]) -> list[Item]:
 
 
 def refused(*rows: dict[str, str]) -> list[tuple[int, str]]:
-    with pytest.raises(ListRefused) as caught:
+    with pytest.raises(TableRefused) as caught:
         parsed(*rows)
     assert all(fault.mend for fault in caught.value.faults)
     return [(fault.row, fault.column) for fault in caught.value.faults]
@@ -151,12 +151,12 @@ def test_a_wrong_cell_is_named(column: str, value: str) -> None:
 
 
 def test_a_dropped_zero_is_pointed_out() -> None:
-    with pytest.raises(ListRefused, match=r"row 2, category_code: '101': .*drop a zero\? 0101"):
+    with pytest.raises(TableRefused, match=r"row 2, category_code: '101': .*drop a zero\? 0101"):
         parsed({**ROW, "category_code": "101"})
 
 
 def test_duplicates_name_the_first() -> None:
-    with pytest.raises(ListRefused, match="row 3, code: 'A1': is there already, in row 2"):
+    with pytest.raises(TableRefused, match="row 3, code: 'A1': is there already, in row 2"):
         parsed(ROW, {**ROW, "filing_condition": "盖破"})
     assert refused(ROW, {**ROW, "code": "A2", "limit_value": "9"}) == [(3, "filing_condition")]
     assert len(parsed(ROW, {**ROW, "code": "A2", "unit": ""})) == 2, "another unit for the same: a joint matter"
@@ -173,7 +173,7 @@ def test_every_fault_is_told_at_once_up_to_a_bound() -> None:
 
 def test_rows_are_counted_as_the_file_shows_them() -> None:
     text = table({**ROW, "filing_condition": "两\n行"}, {**ROW, "code": "A2", "unit": "nobody"})
-    with pytest.raises(ListRefused) as caught:
+    with pytest.raises(TableRefused) as caught:
         parse_items(("# a remark\n" + text).encode(), AREAS, UNITS)
     assert [fault.row for fault in caught.value.faults] == [5]
 
@@ -194,7 +194,7 @@ def test_rows_are_counted_as_the_file_shows_them() -> None:
     ],
 )
 def test_a_file_that_is_no_list_is_refused(data: bytes, said: str) -> None:
-    with pytest.raises(ListRefused, match=said):
+    with pytest.raises(TableRefused, match=said):
         parse_items(data, AREAS, UNITS)
 
 
@@ -208,6 +208,6 @@ def test_a_patrol_list() -> None:
         ("P1,看,部件,0101,七", "every_days"),
         ("P1,,部件,0101,", "name"),
     ):
-        with pytest.raises(ListRefused) as caught:
+        with pytest.raises(TableRefused) as caught:
             parse_patrol(f"编号,名称,类型,小类编码,周期天数\n{wrong}\n".encode())
         assert [fault.column for fault in caught.value.faults] == [column]
