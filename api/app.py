@@ -19,6 +19,7 @@ from api.v1 import (
     calendar,
     calls,
     cases,
+    city_people,
     dispatch,
     evaluation,
     evidence,
@@ -30,12 +31,14 @@ from api.v1 import (
     people,
     police,
     register,
+    registries,
     responsibility,
     search,
     session,
     supervision,
     units,
 )
+from callcenter.city.city import City
 from callcenter.insight.versions import RouterVersions
 
 DESCRIPTION: Final = """\
@@ -68,6 +71,7 @@ def create_app(services: Services) -> FastAPI:
     if services.sequencer is not None:
         services.sequencer.on_placed(app.state.arrivals.tell)
     app.state.versions = RouterVersions(services.db, services.bus, services.settings)
+    app.state.city = City(services.db)
     app.state.guessing = security.RateLimit()
     errors.install(app)
     for module in (
@@ -88,6 +92,8 @@ def create_app(services: Services) -> FastAPI:
         lists,
         calendar,
         units,
+        city_people,
+        registries,
         knowledge,
         links,
         joint,

@@ -65,6 +65,15 @@ class Permission(StrEnum):
     METRICS_READ = "metrics:read"
     INSIGHT_READ = "insight:read"
     """How good the router is, counted: by day, version, category, agent. The cases behind a figure need more."""
+    CITY_READ = "city:read"
+    """Areas, parts, the registries and the forms of departments; particulars in them masked."""
+    CITY_VIEW_CAMERAS = "city:view_cameras"
+    """Streams of cameras whose owner wants to be asked; each showing is audited. Those of open ones need no more than
+    ``city:read``, of closed ones nobody's get out."""
+    CITY_READ_PEOPLE = "city:read_people"
+    """People, houses and organisations, for a purpose that is named; masked, each look audited and counted."""
+    CITY_READ_PEOPLE_FULL = "city:read_people_full"
+    """The same whole. For who answers for the service: the rest reads masked ones, and asks."""
     MODELS_MANAGE = "models:manage"
     """Make a version of the router live, with a reason."""
 
@@ -119,6 +128,10 @@ TABLE: Final = MappingProxyType(
                 P.CASES_SUPERVISE,
                 P.EVALUATION_READ,
                 P.EVALUATION_RECOMPUTE,
+                P.CITY_READ,
+                P.CITY_READ_PEOPLE,
+                P.CITY_READ_PEOPLE_FULL,
+                P.CITY_VIEW_CAMERAS,
             }
         ),
         Role.AGENT: frozenset(
@@ -133,13 +146,25 @@ TABLE: Final = MappingProxyType(
                 P.CASES_ADD_EVIDENCE,
                 P.CASES_ACT,
                 P.CASES_ACCEPT,
+                P.CITY_READ,
+                P.CITY_READ_PEOPLE,
             }
         ),
         Role.DISPATCHER: frozenset({P.CASES_READ, P.FEED_PULL, P.FEED_ACK}),
         Role.AUDITOR: frozenset(
             {P.CALLS_READ, P.CASES_READ, P.CASES_READ_DRAFTS, P.AUDIT_READ, P.METRICS_READ, P.INSIGHT_READ}
         ),
-        Role.COMMAND: frozenset({P.CASES_READ, P.CASES_READ_EVIDENCE, P.CASES_ACT, P.CASES_COMMAND}),
+        Role.COMMAND: frozenset(
+            {
+                P.CASES_READ,
+                P.CASES_READ_EVIDENCE,
+                P.CASES_ACT,
+                P.CASES_COMMAND,
+                P.CITY_READ,
+                P.CITY_READ_PEOPLE,
+                P.CITY_VIEW_CAMERAS,
+            }
+        ),
         Role.COLLECTOR: frozenset(
             {
                 P.CASES_READ,
@@ -149,9 +174,20 @@ TABLE: Final = MappingProxyType(
                 P.CASES_ADD_EVIDENCE,
                 P.CASES_ACT,
                 P.CASES_VERIFY,
+                P.CITY_READ,
+                P.CITY_READ_PEOPLE,
             }
         ),
-        Role.UNIT: frozenset({P.CASES_READ, P.CASES_READ_EVIDENCE, P.CASES_ADD_EVIDENCE, P.CASES_ACT, P.CASES_HANDLE}),
+        Role.UNIT: frozenset(
+            {
+                P.CASES_READ,
+                P.CASES_READ_EVIDENCE,
+                P.CASES_ADD_EVIDENCE,
+                P.CASES_ACT,
+                P.CASES_HANDLE,
+                P.CITY_READ,
+            }
+        ),
         Role.INSPECTOR: frozenset(
             {
                 P.CALLS_READ,
@@ -163,6 +199,8 @@ TABLE: Final = MappingProxyType(
                 P.CASES_SUPERVISE,
                 P.INSIGHT_READ,
                 P.EVALUATION_READ,
+                P.CITY_READ,
+                P.CITY_READ_PEOPLE,
             }
         ),
         Role.LEADER: frozenset(
@@ -176,7 +214,7 @@ TABLE: Final = MappingProxyType(
             }
         ),
         Role.ANALYST: frozenset({P.CASES_READ, P.INSIGHT_READ, P.EVALUATION_READ, P.EVALUATION_RECOMPUTE}),
-        Role.MAINTAINER: frozenset({P.LISTS_MANAGE, P.METRICS_READ}),
+        Role.MAINTAINER: frozenset({P.LISTS_MANAGE, P.METRICS_READ, P.CITY_READ}),
         Role.VOLUNTEER: frozenset({P.CASES_REGISTER, P.CASES_ADD_EVIDENCE}),
     }
 )
