@@ -71,7 +71,7 @@ def create_app(services: Services) -> FastAPI:
     if services.sequencer is not None:
         services.sequencer.on_placed(app.state.arrivals.tell)
     app.state.versions = RouterVersions(services.db, services.bus, services.settings)
-    app.state.city = City(services.db)
+    app.state.ground = City(services.db)
     app.state.guessing = security.RateLimit()
     errors.install(app)
     for module in (

@@ -168,6 +168,57 @@ RECORDS = (
 )
 
 
+REGISTERED: dict[str, list[dict[str, Any]]] = {
+    "cameras": [
+        {"code": "c-open", "name": "路口球机", "owner": "sz01", "视频地址": "rtsp://10.1.1.1/1", "调看权限": "公开"},
+        {"code": "c-asked", "name": "小区枪机", "owner": "", "视频地址": "rtsp://10.1.1.1/2", "调看权限": ""},
+        {"code": "c-closed", "name": "看守所", "owner": "", "视频地址": "34020000001320000001", "调看权限": "不公开"},
+    ],
+    "risk_sources": [
+        {
+            "code": "f-1",
+            "name": "加油站",
+            "owner": "sz01",
+            "类型": "危化品",
+            "等级": 1,
+            "检查结果": "电话13800131234",
+        },
+        {"code": "f-2", "name": "锅炉房", "owner": "", "类型": "特种设备", "等级": 2, "检查结果": ""},
+        {"code": "f-3", "name": "烟花店", "owner": "", "类型": "危化品", "等级": 1, "检查结果": ""},
+    ],
+    "devices": [{"code": "d-1", "name": "执法车", "owner": "sz01", "类型": "车辆", "使用人": "张小丽"}],
+    "duty_holders": [
+        {"code": "m-1", "name": "某某小吃", "owner": "lq", "责任人": "王老板", "电话": "13900139999"},
+    ],
+    "meeting_links": [{"code": "v-1", "name": "街道会议室", "地址": "https://meet.example/1", "联系人": "欧阳建国"}],
+    "resources": [{"code": "s-1", "name": "企业征信", "owner": "gs", "数量": 460000, "同步日期": "2026-11-01"}],
+    "connectors": [
+        {
+            "code": "x-gs",
+            "name": "工商数据",
+            "owner": "gs",
+            "方向": "拉取",
+            "同步日期": "2026-11-20",
+            "错误数": 3,
+            "字段映射": '{"code": "TYSHXYDM", "name": "QYMC"}',
+        }
+    ],
+}
+"""Some of every registry; each gets a place a metre farther east."""
+
+
+async def registered(db: Database, *names: str) -> None:
+    """The registries named, or all."""
+    for name in names or REGISTERED:
+        await load(db, name, registry_table(REGISTERED[name]))
+
+
+def registry_table(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """A file of entries in a row from the door eastwards, a metre between."""
+    placed = [moved(DOOR, n, 0) for n in range(len(rows))]
+    return table([{**row, "lon": at.lon, "lat": at.lat} for row, at in zip(rows, placed, strict=True)])
+
+
 def forms_table(rows: Sequence[Sequence[str]] = FORMS) -> bytes:
     """A file of forms."""
     names = ("表单编码", "表单名称", "部门", "字段", "字段名称", "字段类型", "个人信息")

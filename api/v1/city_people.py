@@ -296,7 +296,7 @@ async def _refused(action: str, subject: str, principal: Principal, request: Req
 
 def city_of(request: Request) -> City:
     """The city of this application."""
-    city: City = request.app.state.city
+    city: City = request.app.state.ground
     return city
 
 
