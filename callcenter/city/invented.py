@@ -80,7 +80,7 @@ class Sizes:
 DEMO: Final = Sizes(931, 300, 30_000, 40_000, 6_000, 8_000, 1_500, 300, 120)
 CHANCHENG: Final = Sizes(
     921, 300, 580_000, 390_000, 450_000, 568_000, 160_000, 5_000, 1_000,
-    area_km2=155.0, avenues=36, roads=6_400, estates=2_600, points=7_500,
+    area_km2=172.0, avenues=36, roads=7_800, estates=4_500, points=7_500,
 )  # fmt: skip
 """As much as an inner district of a big city has; the name is all it has of the real one."""
 PRESETS: Final = {"demo": DEMO, "chancheng": CHANCHENG}
@@ -775,7 +775,7 @@ def _doors(rng: Generator, place: int, shape: Polygon) -> Floats:
     ahead, aside = sides[long] / lengths[long], sides[1 - long] / lengths[1 - long]
     corner = corners[1] if long else corners[0]
     aside = -aside if long else aside
-    across, along = np.meshgrid(np.arange(14, lengths[1 - long], 34), np.arange(18, lengths[long], 44), indexing="ij")
+    across, along = np.meshgrid(np.arange(14, lengths[1 - long], 28), np.arange(18, lengths[long], 37), indexing="ij")
     spots = corner + along.reshape(-1, 1) * ahead + across.reshape(-1, 1) * aside
     spots = spots[shapely.contains_xy(shape.buffer(-11), spots)]
     if not len(spots):
