@@ -621,8 +621,8 @@ def _name_roads(rng: Generator, ground: _Ground) -> list[Place]:
 
 
 def _stem(road: str) -> str:
-    """柳泉 of 柳泉路: what is left without the kind of road."""
-    return re.sub("(大道|路|街|巷|弄|里)$", "", road)
+    """柳泉 of 柳泉路, 柳泉西路 and 柳泉路一巷."""
+    return re.sub("(大道|[东西北后横支]?[路街]|巷|弄|里)([一二三四五六七八九十]+巷)?$", "", road)
 
 
 def _estates(rng: Generator, ground: _Ground) -> list[tuple[Place, Polygon]]:
@@ -705,7 +705,8 @@ def _points(rng: Generator, ground: _Ground, roads: list[Place]) -> list[Place]:
             if i is None:
                 continue
             one, other, xy = crossings[i]
-            name = f"{roads[one].name}{_stem(roads[other].name)}路口站"
+            first, second = roads[one].name, roads[other].name
+            name = f"{'' if second.startswith(first) else first}{second}口站"
             add(kind, name, (name[:-1],), int(ground.district_of(np.array([xy]))[0]), xy)
             continue
         road, district, xy = next(spot)
