@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
-from api.errors import FieldProblem, Problem, not_found, responses
+from api.errors import FieldProblem, Problem, moved, not_found, responses
 from api.security import address_of, require, services_of
 from api.v1.acts import actor_of, city_of
 from api.v1.cases import CaseRef, find_case
@@ -451,7 +451,7 @@ async def decide_suggestion(
     except CaseNotFound:
         raise not_found("a suggestion of these two cases") from None
     except Conflict as fault:
-        raise Problem(409, "version_conflict", str(fault)) from None
+        raise moved(fault.seen, fault.actual, fault.changes) from None
     except (CaseError, Refused) as fault:
         raise Problem(409, "conflict", str(fault)) from None
     return await suggestions_of_case(case, principal, request)

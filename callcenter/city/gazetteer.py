@@ -39,8 +39,8 @@ _SHORT_FOR: Final = {
 SHORTEST: Final = 2
 SHORTEST_HEARD: Final = 3
 """Characters of the shortest name that is found by its sound alone: two syllables stand for too many words."""
-MOST_ALTERNATIVES: Final = 6
-"""Names that one stretch of a text may be."""
+MOST_ALTERNATIVES: Final = 40
+"""Things that one stretch of a text may be: a chain has a shop in every street, and what else is said chooses."""
 CROSSING_M: Final = 45.0
 """Two roads that come so near meet: both are drawn as lines, and wide."""
 NEAR_M: Final = 400.0
@@ -257,6 +257,10 @@ class Gazetteer:
                     owner = mention
             if owner is not None:
                 owner.said.append(said)
+        for mention in mentions:
+            bare = spoken.bare(text, mention.end) if not mention.said else None
+            if bare is not None and any(hit.known.kind == ROAD for hit in mention.hits):
+                mention.said.append(bare)
         return Heard(text, mentions, spoken.way(text))
 
     def _exact(self, text: str, sounds: str) -> list[Hit]:
