@@ -128,7 +128,7 @@ async def _by_words(session: AsyncSession, city: City, case: Case) -> dict[str, 
     best = found[0]
     sure = best.share >= SURE and not _IMPRECISE & set(best.reasons)
     if sure:
-        case.lon, case.lat, case.cell = best.point.lon, best.point.lat, cell_of(best.point)
+        case.lon, case.lat, case.cell = round(best.point.lon, 7), round(best.point.lat, 7), cell_of(best.point)
         case.area_id = best.area.id if best.area else None
     else:
         case.lon = case.lat = case.cell = None

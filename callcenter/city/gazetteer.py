@@ -315,7 +315,12 @@ class Gazetteer:
             for hit in mention.hits
             for guess in self._of(at, mention, hit, doors)
         ]
-        guesses += self._crossings(heard)
+        crossings = self._crossings(heard)
+        if crossings:
+            # Where two roads meet is said by naming both: neither is then meant as a whole.
+            met = {at for crossing in crossings for at in crossing.used}
+            guesses = [guess for guess in guesses if WHOLE_ROAD not in guess.reasons or guess.used[0] not in met]
+            guesses += crossings
         if not guesses:
             return []
         for guess in guesses:
