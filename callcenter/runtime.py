@@ -33,8 +33,9 @@ from callcenter.cases.police_results import RESULT, OverMessages, result_handler
 from callcenter.cases.recounting import RECOUNT, recount_handler, settle_provisional
 from callcenter.cases.ringing import ring_handler
 from callcenter.cases.supervision import LampWatch
+from callcenter.city import names_file
 from callcenter.city.city import City
-from callcenter.compute.client import ComputeClient
+from callcenter.compute.client import PLACES, ComputeClient
 from callcenter.dispatch.feed import FeedSequencer
 from callcenter.insight import evaluations
 from callcenter.insight.drift import DriftWatch
@@ -132,7 +133,8 @@ class Runtime:
         app = create_app(services)
         await hearing
         following = follow(bus, compute, settings.models_dir / "router")
-        for name, work in (("follow-router", following), ("drift", drift.run())):
+        naming = names_file.follow(city, settings.data_dir / "run" / PLACES, compute)
+        for name, work in (("follow-router", following), ("follow-city", naming), ("drift", drift.run())):
             self._stack.push_async_callback(_end, asyncio.create_task(work, name=name))
         if settings.asterisk != "none":
             await self._start_line(Parts(ledger, compute, bus), database, ports)

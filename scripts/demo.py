@@ -36,7 +36,7 @@ RIGHT_DOMAIN = "urban"
 RIGHT_WORD = "路灯"
 CHARACTER_ERROR = 0.15
 STREETS = ("中山路", "解放路")
-"""What two crossing avenues of the invented city are called here: the synthetic voice's recogniser knows these names."""
+"""What two crossing roads of the invented city are called here: the synthetic voice's recogniser knows these names."""
 END_TO_STORED_S = 1.0
 VOICE_TO_STORED_S = 5.0
 GRID_LEVEL = 5

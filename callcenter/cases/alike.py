@@ -1,8 +1,8 @@
 """Duplicates and hot spots: which cases may be one matter, and where many call about one.
 
-A new case is held against those near it (NEAR_M, WITHIN) of its category or in like words, and without a place against
-those of its category in very like words. What is found is a suggestion: only a person merges (``links``), and only into
-an open case. Callers learn nothing of one another.
+A new case is held against those near it (``LikeSettings``) of its category or in like words, and without a place
+against those of its category in very like words. What is found is a suggestion: only a person merges (``links``), and
+only into an open case. Callers learn nothing of one another.
 """
 
 import math
@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from callcenter.cases.city_settings import LikeSettings, in_force
 from callcenter.cases.life import CaseSuggestion, HotSpot
 from callcenter.cases.lifecycle import OPEN
 from callcenter.cases.model import DRAFT, Case, CaseParticulars
@@ -30,24 +31,6 @@ MERGED, TWO = "merged", "two"
 MOST_COMPARED: Final = 200
 """Cases that one is held against, the newest: more than these near one spot within a day is a hot spot already."""
 MOST_SUGGESTED: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class LikeSettings:
-    """What counts as near, recent, alike and hot. Metres; shares of 0 to 1."""
-
-    near_m: float = 50.0
-    within: timedelta = timedelta(hours=24)
-    words_near: float = 0.25
-    """Likeness of words that is asked beside a place that is near, where the category is another."""
-    words_alone: float = 0.6
-    """Likeness that is asked where one of the two has no place."""
-    hot_callers: int = 5
-    hot_m: float = 300.0
-    hot_within: timedelta = timedelta(hours=2)
-
-
-DEFAULTS: Final = LikeSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +56,14 @@ def _pairs(text: str) -> Counter[str]:
     return Counter(plain[at : at + 2] for at in range(len(plain) - 1))
 
 
-async def look(session: AsyncSession, case: Case, at: datetime, given: LikeSettings = DEFAULTS) -> list[Like]:
+async def look(session: AsyncSession, case: Case, at: datetime, given: LikeSettings | None = None) -> list[Like]:
     """Hold a case that has just got its number against those before it: suggestions are kept, a hot spot is raised.
 
     In the transaction of that step, and idempotent: a pair is suggested once.
     """
     if case.disposition != "case":
         return []
+    given = given or in_force().alike
     found = await _alike(session, case, at, given)
     for one in found:
         values = {
@@ -96,7 +80,7 @@ async def look(session: AsyncSession, case: Case, at: datetime, given: LikeSetti
 
 
 async def _alike(session: AsyncSession, case: Case, at: datetime, given: LikeSettings) -> list[Like]:
-    since = at - given.within
+    since = at - timedelta(hours=given.within_h)
     here = Point(case.lon, case.lat) if case.lon is not None and case.lat is not None else None
     base = (
         select(Case, CaseParticulars.text)
@@ -141,7 +125,7 @@ async def _heat(session: AsyncSession, case: Case, at: datetime, given: LikeSett
     """Raise a hot spot, or let one that is there grow."""
     if case.lon is None or case.lat is None or case.cell is None or case.category_code is None:
         return
-    here, since = Point(case.lon, case.lat), at - given.hot_within
+    here, since = Point(case.lon, case.lat), at - timedelta(hours=given.hot_within_h)
     same = [Case.category_kind == case.category_kind, Case.category_code == case.category_code]
     around = (
         select(Case.id, Case.lon, Case.lat, CaseParticulars.reporter_number)
