@@ -120,7 +120,7 @@ class Kind:
 
 def code_of(row: Row, longest: int = 32) -> str:
     """The code of a row: what makes it the same thing in the next version of the file."""
-    code = plain(row.text("code", longest))
+    code = row.word("code", longest)
     if code and not _CODE.fullmatch(code):
         row.fault(
             "code", "must be letters, digits, dots, dashes; a number with E in it has lost digits: format as text"
@@ -137,7 +137,7 @@ def _where(found: Point | None) -> Parsed:
 def _place(row: Row, known: Known) -> Parsed:
     shape = maps.ground(row, known.datum, polygon=False)
     aliases = [alias for alias in (plain(one) for one in row.cells.get("aliases", "").split(";")) if alias]
-    if any(len(alias) > 80 for alias in aliases) or len(aliases) > 20:
+    if any(len(alias) > 80 or not alias.isprintable() for alias in aliases) or len(aliases) > 20:
         row.fault("aliases", "must be at most 20, each of 80 characters, with semicolons between")
     return {
         "code": code_of(row, 24),
@@ -149,7 +149,7 @@ def _place(row: Row, known: Known) -> Parsed:
 
 
 def _address(row: Row, known: Known) -> Parsed:
-    place = plain(row.text("place", 24))
+    place = row.word("place", 24)
     if place and place not in known.places:
         row.fault("place", "there is no such place in force: import places first")
     number, building = row.whole("number", 1, 99_999), row.whole("building", 1, 9_999)
@@ -166,7 +166,7 @@ def _address(row: Row, known: Known) -> Parsed:
 
 
 def _asset(row: Row, known: Known) -> Parsed:
-    code = plain(row.text("code", 17))
+    code = row.word("code", 40)
     if code and not (code.isdigit() and len(code) in (16, 17)):
         row.fault("code", f"has {len(code)} characters: 16 digits (GB/T 30428.2) or 17 (GB/T 47678.5), stored as text")
     category = code[6:10] if len(code) == 16 else code[6:11]
@@ -191,7 +191,7 @@ def _asset(row: Row, known: Known) -> Parsed:
 def _house(row: Row, _: Known) -> Parsed:
     return {
         "code": code_of(row),
-        "address": plain(row.text("address", 32)),
+        "address": row.word("address", 32),
         "kind": row.text("kind", 12),
         "owner_name": row.text("owner_name", 60, needed=False),
     }
@@ -203,11 +203,11 @@ def _person(row: Row, _: Known) -> Parsed:
         row.fault("id_number", "must be 17 digits and a digit or X, stored as text")
     return {
         "code": code_of(row),
-        "house": plain(row.text("house", 32)),
+        "house": row.word("house", 32),
         "name": row.text("name", 60),
         "gender": row.text("gender", 4, needed=False),
         "birth_year": row.whole("birth_year", 1880, 2100),
-        "phone": plain(row.text("phone", 32, needed=False)),
+        "phone": row.word("phone", 32, needed=False),
         "id_number": id_number,
         "kind": row.text("kind", 12, needed=False),
     }
@@ -216,11 +216,11 @@ def _person(row: Row, _: Known) -> Parsed:
 def _organisation(row: Row, _: Known) -> Parsed:
     return {
         "code": code_of(row),
-        "house": plain(row.cells.get("house", "")),
+        "house": row.word("house", 32, needed=False),
         "name": row.text("name", 100),
         "kind": row.text("kind", 24, needed=False),
         "legal_person": row.text("legal_person", 60, needed=False),
-        "phone": plain(row.text("phone", 32, needed=False)),
+        "phone": row.word("phone", 32, needed=False),
     }
 
 

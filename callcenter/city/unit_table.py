@@ -57,7 +57,7 @@ def units_of(source: Source, areas: frozenset[str], faults: Faults) -> list[Tabl
     seen: dict[Hashable, int] = {}
     rows = {}
     for row in rows_of(source.records(), COLUMNS, NEEDS, faults, most=MOST_UNITS):
-        code = plain(row.text("code", 24))
+        code = row.word("code", 24)
         if code and not CODE.fullmatch(code):
             row.fault("code", "must be 1 to 24 letters, digits, dots, dashes")
         once(row, "code", code, seen)
@@ -67,7 +67,7 @@ def units_of(source: Source, areas: frozenset[str], faults: Faults) -> list[Tabl
         kind = row.choice("kind", _KINDS)
         if kind == STREET and not area:
             row.fault("area", "is empty: a street government answers for an area")
-        phone = plain(row.text("duty_phone", 32, needed=False))
+        phone = row.word("duty_phone", 32, needed=False)
         if phone and not all(sign in "0123456789+ -" for sign in phone):
             row.fault("duty_phone", "must be digits, blanks, + and - only")
         unit = TableUnit(
