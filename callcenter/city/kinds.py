@@ -131,7 +131,8 @@ def code_of(row: Row, longest: int = 32) -> str:
 def _where(found: Point | None) -> Parsed:
     if found is None:
         return {"lon": None, "lat": None, "cell": None}
-    return {"lon": round(found.lon, 7), "lat": round(found.lat, 7), "cell": cell_of(found)}
+    kept = Point(round(found.lon, 7), round(found.lat, 7))
+    return {"lon": kept.lon, "lat": kept.lat, "cell": cell_of(kept)}
 
 
 def _place(row: Row, known: Known) -> Parsed:
