@@ -6,11 +6,12 @@ only be asked of the database (does the door of this house exist?) is asked once
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from callcenter.city import maps, registries
 from callcenter.city.cells import cell_of
@@ -58,8 +59,6 @@ class Known:
     bounds: tuple[float, float, float, float] | None = None
     """West, south, east, north of the map in force, degrees; None: no map yet."""
     categories: frozenset[str] = frozenset()
-    seen: set[str] = field(default_factory=set)
-    """Codes of rows before, of kinds that are few."""
 
     def place(self, row: Row, *, needed: bool = True) -> Point | None:
         """The WGS84 point of a row with ``lon`` and ``lat``; faults where it is none or outside of the city."""
@@ -92,6 +91,14 @@ class Known:
             west - OUTSIDE_DEG <= found.lon <= east + OUTSIDE_DEG
             and south - OUTSIDE_DEG <= found.lat <= north + OUTSIDE_DEG
         )
+
+    def touches(self, shape: BaseGeometry) -> bool:
+        """Whether any of ``shape`` may be in the city."""
+        if self.bounds is None:
+            return True
+        west, south, east, north = self.bounds
+        around = shapely.box(west - OUTSIDE_DEG, south - OUTSIDE_DEG, east + OUTSIDE_DEG, north + OUTSIDE_DEG)
+        return bool(shapely.intersects(around, shape))
 
     def unit(self, row: Row, column: str) -> str:
         """The code of a unit, or empty."""
@@ -137,6 +144,8 @@ def _where(found: Point | None) -> Parsed:
 
 def _place(row: Row, known: Known) -> Parsed:
     shape = maps.ground(row, known.datum, polygon=False)
+    if shape is not None and not known.touches(shape):
+        row.fault("geometry", f"is not in the city, it is at {shape.bounds[0]:.3f}, {shape.bounds[1]:.3f}")
     aliases = [alias for alias in (plain(one) for one in row.cells.get("aliases", "").split(";")) if alias]
     if any(len(alias) > 80 or not alias.isprintable() for alias in aliases) or len(aliases) > 20:
         row.fault("aliases", "must be at most 20, each of 80 characters, with semicolons between")

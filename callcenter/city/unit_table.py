@@ -1,6 +1,6 @@
 """The list of units as a file: made or changed by code, never deleted; who is not in it any more stays as they were."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -94,7 +94,18 @@ def units_of(source: Source, areas: frozenset[str], faults: Faults) -> list[Tabl
             rows[unit.code].fault("parent", "is no unit of this file: the list is imported whole")
         elif above.level > unit.level or above is unit:
             rows[unit.code].fault("parent", f"has level {above.level}: must not be below level {unit.level}")
+        elif _goes_round(unit, by_code):
+            rows[unit.code].fault("parent", "goes round in a circle: one of the units above it has none")
     return [unit for unit, _ in found]
+
+
+def _goes_round(unit: TableUnit, by_code: Mapping[str, TableUnit]) -> bool:
+    seen: set[str] = set()
+    above: TableUnit | None = unit
+    while above is not None and above.code not in seen:
+        seen.add(above.code)
+        above = by_code.get(above.parent)
+    return above is unit
 
 
 async def store(session: AsyncSession, found: Sequence[TableUnit], at: datetime) -> None:
