@@ -41,6 +41,8 @@ SHORTEST_HEARD: Final = 3
 """Characters of the shortest name that is found by its sound alone: two syllables stand for too many words."""
 MOST_ALTERNATIVES: Final = 40
 """Things that one stretch of a text may be: a chain has a shop in every street, and what else is said chooses."""
+MOST_MENTIONS: Final = 16
+"""Stretches of a text that are weighed, the fullest names of it."""
 CROSSING_M: Final = 45.0
 """Two roads that come so near meet: both are drawn as lines, and wide."""
 NEAR_M: Final = 400.0
@@ -484,9 +486,12 @@ def _mentions(text: str, hits: Sequence[Hit]) -> list[Mention]:
     for hit in left:
         home = next((m for m in found if hit.start < m.end and m.start < hit.end), None)
         if home is None:
-            found.append(Mention(hit.start, hit.end, [hit]))
+            if len(found) < MOST_MENTIONS:
+                found.append(Mention(hit.start, hit.end, [hit]))
         elif (
-            len(home.hits) < MOST_ALTERNATIVES
+            # Who says 柳泉路 does not mean the estate 柳泉, short for 柳泉小区.
+            not (home.hits[0].how == WRITTEN and hit.end - hit.start < home.hits[0].end - home.hits[0].start)
+            and len(home.hits) < MOST_ALTERNATIVES
             and all(hit.known is not other.known for other in home.hits)
             and min(hit.end, home.end) - max(hit.start, home.start) >= (home.end - home.start) * 0.6
         ):

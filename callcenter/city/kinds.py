@@ -6,11 +6,12 @@ only be asked of the database (does the door of this house exist?) is asked once
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from callcenter.city import maps, registries
 from callcenter.city.cells import cell_of
@@ -58,8 +59,6 @@ class Known:
     bounds: tuple[float, float, float, float] | None = None
     """West, south, east, north of the map in force, degrees; None: no map yet."""
     categories: frozenset[str] = frozenset()
-    seen: set[str] = field(default_factory=set)
-    """Codes of rows before, of kinds that are few."""
 
     def place(self, row: Row, *, needed: bool = True) -> Point | None:
         """The WGS84 point of a row with ``lon`` and ``lat``; faults where it is none or outside of the city."""
@@ -93,6 +92,14 @@ class Known:
             and south - OUTSIDE_DEG <= found.lat <= north + OUTSIDE_DEG
         )
 
+    def touches(self, shape: BaseGeometry) -> bool:
+        """Whether any of ``shape`` may be in the city."""
+        if self.bounds is None:
+            return True
+        west, south, east, north = self.bounds
+        around = shapely.box(west - OUTSIDE_DEG, south - OUTSIDE_DEG, east + OUTSIDE_DEG, north + OUTSIDE_DEG)
+        return bool(shapely.intersects(around, shape))
+
     def unit(self, row: Row, column: str) -> str:
         """The code of a unit, or empty."""
         code = plain(row.cells.get(column, ""))
@@ -120,7 +127,7 @@ class Kind:
 
 def code_of(row: Row, longest: int = 32) -> str:
     """The code of a row: what makes it the same thing in the next version of the file."""
-    code = plain(row.text("code", longest))
+    code = row.word("code", longest)
     if code and not _CODE.fullmatch(code):
         row.fault(
             "code", "must be letters, digits, dots, dashes; a number with E in it has lost digits: format as text"
@@ -131,13 +138,16 @@ def code_of(row: Row, longest: int = 32) -> str:
 def _where(found: Point | None) -> Parsed:
     if found is None:
         return {"lon": None, "lat": None, "cell": None}
-    return {"lon": round(found.lon, 7), "lat": round(found.lat, 7), "cell": cell_of(found)}
+    kept = Point(round(found.lon, 7), round(found.lat, 7))
+    return {"lon": kept.lon, "lat": kept.lat, "cell": cell_of(kept)}
 
 
 def _place(row: Row, known: Known) -> Parsed:
     shape = maps.ground(row, known.datum, polygon=False)
+    if shape is not None and not known.touches(shape):
+        row.fault("geometry", f"is not in the city, it is at {shape.bounds[0]:.3f}, {shape.bounds[1]:.3f}")
     aliases = [alias for alias in (plain(one) for one in row.cells.get("aliases", "").split(";")) if alias]
-    if any(len(alias) > 80 for alias in aliases) or len(aliases) > 20:
+    if any(len(alias) > 80 or not alias.isprintable() for alias in aliases) or len(aliases) > 20:
         row.fault("aliases", "must be at most 20, each of 80 characters, with semicolons between")
     return {
         "code": code_of(row, 24),
@@ -149,7 +159,7 @@ def _place(row: Row, known: Known) -> Parsed:
 
 
 def _address(row: Row, known: Known) -> Parsed:
-    place = plain(row.text("place", 24))
+    place = row.word("place", 24)
     if place and place not in known.places:
         row.fault("place", "there is no such place in force: import places first")
     number, building = row.whole("number", 1, 99_999), row.whole("building", 1, 9_999)
@@ -166,7 +176,7 @@ def _address(row: Row, known: Known) -> Parsed:
 
 
 def _asset(row: Row, known: Known) -> Parsed:
-    code = plain(row.text("code", 17))
+    code = row.word("code", 40)
     if code and not (code.isdigit() and len(code) in (16, 17)):
         row.fault("code", f"has {len(code)} characters: 16 digits (GB/T 30428.2) or 17 (GB/T 47678.5), stored as text")
     category = code[6:10] if len(code) == 16 else code[6:11]
@@ -191,7 +201,7 @@ def _asset(row: Row, known: Known) -> Parsed:
 def _house(row: Row, _: Known) -> Parsed:
     return {
         "code": code_of(row),
-        "address": plain(row.text("address", 32)),
+        "address": row.word("address", 32),
         "kind": row.text("kind", 12),
         "owner_name": row.text("owner_name", 60, needed=False),
     }
@@ -203,11 +213,11 @@ def _person(row: Row, _: Known) -> Parsed:
         row.fault("id_number", "must be 17 digits and a digit or X, stored as text")
     return {
         "code": code_of(row),
-        "house": plain(row.text("house", 32)),
+        "house": row.word("house", 32),
         "name": row.text("name", 60),
         "gender": row.text("gender", 4, needed=False),
         "birth_year": row.whole("birth_year", 1880, 2100),
-        "phone": plain(row.text("phone", 32, needed=False)),
+        "phone": row.word("phone", 32, needed=False),
         "id_number": id_number,
         "kind": row.text("kind", 12, needed=False),
     }
@@ -216,11 +226,11 @@ def _person(row: Row, _: Known) -> Parsed:
 def _organisation(row: Row, _: Known) -> Parsed:
     return {
         "code": code_of(row),
-        "house": plain(row.cells.get("house", "")),
+        "house": row.word("house", 32, needed=False),
         "name": row.text("name", 100),
         "kind": row.text("kind", 24, needed=False),
         "legal_person": row.text("legal_person", 60, needed=False),
-        "phone": plain(row.text("phone", 32, needed=False)),
+        "phone": row.word("phone", 32, needed=False),
     }
 
 
