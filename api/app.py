@@ -19,6 +19,7 @@ from api.v1 import (
     calendar,
     calls,
     cases,
+    city,
     city_people,
     dispatch,
     evaluation,
@@ -38,7 +39,6 @@ from api.v1 import (
     supervision,
     units,
 )
-from callcenter.city.city import City
 from callcenter.insight.versions import RouterVersions
 
 DESCRIPTION: Final = """\
@@ -71,7 +71,6 @@ def create_app(services: Services) -> FastAPI:
     if services.sequencer is not None:
         services.sequencer.on_placed(app.state.arrivals.tell)
     app.state.versions = RouterVersions(services.db, services.bus, services.settings)
-    app.state.ground = City(services.db)
     app.state.guessing = security.RateLimit()
     errors.install(app)
     for module in (
@@ -92,6 +91,7 @@ def create_app(services: Services) -> FastAPI:
         lists,
         calendar,
         units,
+        city,
         city_people,
         registries,
         knowledge,

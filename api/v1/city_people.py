@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, model_validator
 from api.errors import FieldProblem, Problem, not_found, responses
 from api.security import address_of, require, services_of
 from api.v1.cases import find_case
+from api.v1.city import known_city
 from api.v1.values import Body, Place
 from callcenter import clock
 from callcenter.access.permissions import Permission
@@ -23,7 +24,6 @@ from callcenter.access.principal import Principal
 from callcenter.cases.model import Case
 from callcenter.city import dossier, residents
 from callcenter.city.areas import AreaRef
-from callcenter.city.city import City
 from callcenter.city.coordinates import Point
 from callcenter.city.residents import PURPOSES, Asking, Where, Why
 
@@ -294,12 +294,6 @@ async def _refused(action: str, subject: str, principal: Principal, request: Req
     await services_of(request).access.record(actor, action, subject=subject, result="refused")
 
 
-def city_of(request: Request) -> City:
-    """The city of this application."""
-    city: City = request.app.state.ground
-    return city
-
-
 # -- looks -------------------------------------------------------------------------------------------------------------
 @router.post("/residents/looks", summary="Look at who lives or works where", responses=responses(404, 429))
 async def take_look(asked: LookIn, principal: Looker, request: Request) -> LookOut:
@@ -307,7 +301,7 @@ async def take_look(asked: LookIn, principal: Looker, request: Request) -> LookO
     Masked unless `full`; recorded before anything is shown; so many an hour (`CALLCENTER_RESIDENT_LOOKS_PER_HOUR`)."""
     admitted = await admission(asked, principal, request)
     where = _where(asked, admitted.case)
-    index = await city_of(request).areas()
+    index = await known_city(request).areas()
     async with look_problems(residents.LOOKED, principal, request), services_of(request).db.begin() as session:
         seen = await residents.look(session, index, where, admitted.why, admitted.asking)
     if where.place is None and not (seen.addresses or seen.houses or seen.people or seen.organisations):

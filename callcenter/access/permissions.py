@@ -57,6 +57,15 @@ class Permission(StrEnum):
     """Have all figures counted again from the log: changes no case, but takes the store half an hour."""
     LISTS_MANAGE = "lists:manage"
     """Units, areas, responsibility lists, calendar, knowledge base."""
+    CITY_READ = "city:read"
+    """Maps, places, parts, registries, forms of departments: what lies where. Nobody's particulars."""
+    CITY_VIEW_CAMERAS = "city:view_cameras"
+    """Streams of cameras whose owner wants to be asked; each showing is audited. Those of open ones need no more than
+    ``city:read``, of closed ones nobody's get out."""
+    CITY_READ_PEOPLE = "city:read_people"
+    """People, houses and organisations, for a purpose that is named; masked, each look audited and counted."""
+    CITY_READ_PEOPLE_FULL = "city:read_people_full"
+    """The same whole. For who answers for the service: the rest reads masked ones, and asks."""
     FEED_PULL = "feed:pull"
     FEED_ACK = "feed:ack"
     USERS_MANAGE = "users:manage"
@@ -65,15 +74,6 @@ class Permission(StrEnum):
     METRICS_READ = "metrics:read"
     INSIGHT_READ = "insight:read"
     """How good the router is, counted: by day, version, category, agent. The cases behind a figure need more."""
-    CITY_READ = "city:read"
-    """Areas, parts, the registries and the forms of departments; particulars in them masked."""
-    CITY_VIEW_CAMERAS = "city:view_cameras"
-    """Streams of cameras whose owner wants to be asked; each showing is audited. Those of open ones need no more than
-    ``city:read``, of closed ones nobody's get out."""
-    CITY_READ_PEOPLE = "city:read_people"
-    """People, houses and organisations, for a purpose that is named; masked, each look audited and counted."""
-    CITY_READ_PEOPLE_FULL = "city:read_people_full"
-    """The same whole. For who answers for the service: the rest reads masked ones, and asks."""
     MODELS_MANAGE = "models:manage"
     """Make a version of the router live, with a reason."""
 
@@ -111,6 +111,10 @@ TABLE: Final = MappingProxyType(
         Role.ADMIN: frozenset({P.USERS_MANAGE, P.KEYS_MANAGE, P.METRICS_READ, P.INSIGHT_READ}),
         Role.SUPERVISOR: frozenset(
             {
+                P.CITY_READ,
+                P.CITY_READ_PEOPLE,
+                P.CITY_READ_PEOPLE_FULL,
+                P.CITY_VIEW_CAMERAS,
                 P.CALLS_READ,
                 P.CALLS_LISTEN,
                 P.CASES_READ,
@@ -128,14 +132,12 @@ TABLE: Final = MappingProxyType(
                 P.CASES_SUPERVISE,
                 P.EVALUATION_READ,
                 P.EVALUATION_RECOMPUTE,
-                P.CITY_READ,
-                P.CITY_READ_PEOPLE,
-                P.CITY_READ_PEOPLE_FULL,
-                P.CITY_VIEW_CAMERAS,
             }
         ),
         Role.AGENT: frozenset(
             {
+                P.CITY_READ,
+                P.CITY_READ_PEOPLE,
                 P.CALLS_READ,
                 P.CASES_READ,
                 P.CASES_READ_DRAFTS,
@@ -146,27 +148,27 @@ TABLE: Final = MappingProxyType(
                 P.CASES_ADD_EVIDENCE,
                 P.CASES_ACT,
                 P.CASES_ACCEPT,
-                P.CITY_READ,
-                P.CITY_READ_PEOPLE,
             }
         ),
-        Role.DISPATCHER: frozenset({P.CASES_READ, P.FEED_PULL, P.FEED_ACK}),
+        Role.DISPATCHER: frozenset({P.CITY_READ, P.CASES_READ, P.FEED_PULL, P.FEED_ACK}),
         Role.AUDITOR: frozenset(
             {P.CALLS_READ, P.CASES_READ, P.CASES_READ_DRAFTS, P.AUDIT_READ, P.METRICS_READ, P.INSIGHT_READ}
         ),
         Role.COMMAND: frozenset(
             {
+                P.CITY_READ,
+                P.CITY_READ_PEOPLE,
+                P.CITY_VIEW_CAMERAS,
                 P.CASES_READ,
                 P.CASES_READ_EVIDENCE,
                 P.CASES_ACT,
                 P.CASES_COMMAND,
-                P.CITY_READ,
-                P.CITY_READ_PEOPLE,
-                P.CITY_VIEW_CAMERAS,
             }
         ),
         Role.COLLECTOR: frozenset(
             {
+                P.CITY_READ,
+                P.CITY_READ_PEOPLE,
                 P.CASES_READ,
                 P.CASES_READ_DRAFTS,
                 P.CASES_REGISTER,
@@ -174,22 +176,15 @@ TABLE: Final = MappingProxyType(
                 P.CASES_ADD_EVIDENCE,
                 P.CASES_ACT,
                 P.CASES_VERIFY,
-                P.CITY_READ,
-                P.CITY_READ_PEOPLE,
             }
         ),
         Role.UNIT: frozenset(
-            {
-                P.CASES_READ,
-                P.CASES_READ_EVIDENCE,
-                P.CASES_ADD_EVIDENCE,
-                P.CASES_ACT,
-                P.CASES_HANDLE,
-                P.CITY_READ,
-            }
+            {P.CITY_READ, P.CASES_READ, P.CASES_READ_EVIDENCE, P.CASES_ADD_EVIDENCE, P.CASES_ACT, P.CASES_HANDLE}
         ),
         Role.INSPECTOR: frozenset(
             {
+                P.CITY_READ,
+                P.CITY_READ_PEOPLE,
                 P.CALLS_READ,
                 P.CALLS_LISTEN,
                 P.CASES_READ,
@@ -199,12 +194,11 @@ TABLE: Final = MappingProxyType(
                 P.CASES_SUPERVISE,
                 P.INSIGHT_READ,
                 P.EVALUATION_READ,
-                P.CITY_READ,
-                P.CITY_READ_PEOPLE,
             }
         ),
         Role.LEADER: frozenset(
             {
+                P.CITY_READ,
                 P.CASES_READ,
                 P.CASES_READ_EVIDENCE,
                 P.CASES_SUPERVISE,
@@ -213,8 +207,8 @@ TABLE: Final = MappingProxyType(
                 P.EVALUATION_READ,
             }
         ),
-        Role.ANALYST: frozenset({P.CASES_READ, P.INSIGHT_READ, P.EVALUATION_READ, P.EVALUATION_RECOMPUTE}),
-        Role.MAINTAINER: frozenset({P.LISTS_MANAGE, P.METRICS_READ, P.CITY_READ}),
+        Role.ANALYST: frozenset({P.CITY_READ, P.CASES_READ, P.INSIGHT_READ, P.EVALUATION_READ, P.EVALUATION_RECOMPUTE}),
+        Role.MAINTAINER: frozenset({P.CITY_READ, P.LISTS_MANAGE, P.METRICS_READ}),
         Role.VOLUNTEER: frozenset({P.CASES_REGISTER, P.CASES_ADD_EVIDENCE}),
     }
 )
@@ -291,6 +285,7 @@ FOR_KEYS: Final = frozenset(
         P.AUDIT_READ,
         P.METRICS_READ,
         P.INSIGHT_READ,
+        P.CITY_READ,
     }
 )
 """What an API key can hold: reading and pulling, named one by one, so that nothing new is a key's by oversight. A

@@ -17,6 +17,8 @@ from callcenter.city.coordinates import EARTH_M, Point
 _A_DEGREE: Final = 1000
 _A_ROW: Final = 360 * _A_DEGREE + 2
 SMALLEST_RING_M: Final = 120.0
+_ROUNDING: Final = 1e-9
+"""Degrees, a tenth of a millimetre: what reckoning in floating point loses."""
 FARTHEST_M: Final = 5_000.0
 """Nothing farther than this is near: at most ninety rows of cells."""
 
@@ -27,9 +29,12 @@ def cell_of(place: Point) -> int:
 
 
 def degrees(centre: Point, radius_m: float) -> tuple[float, float]:
-    """How many degrees of longitude and latitude ``radius_m`` are there."""
-    lat = math.degrees(radius_m / EARTH_M)
-    return lat / max(0.01, math.cos(math.radians(centre.lat))), lat
+    """How many degrees of longitude and latitude a circle reaches, to either side."""
+    arc = radius_m / EARTH_M
+    # Where it is widest a circle is nearer to the pole than its middle; around a pole it is all the way round.
+    widest = math.sin(arc) / max(1e-9, math.cos(math.radians(centre.lat)))
+    east = math.degrees(math.asin(widest)) + _ROUNDING if widest < 1 else 360.0
+    return east, math.degrees(arc) + _ROUNDING
 
 
 def ranges(centre: Point, radius_m: float) -> list[tuple[int, int]]:

@@ -18,7 +18,11 @@ LOADING: Final = "loading"
 IN_FORCE: Final = "in_force"
 SUPERSEDED: Final = "superseded"
 REFUSED: Final = "refused"
-STATES: Final = (LOADING, IN_FORCE, SUPERSEDED, REFUSED)
+WITHDRAWN: Final = "withdrawn"
+"""Was in force, and somebody went back to the version before."""
+GONE: Final = "gone"
+"""Was in force long ago; its rows are swept away."""
+STATES: Final = (LOADING, IN_FORCE, SUPERSEDED, REFUSED, WITHDRAWN, GONE)
 
 
 class CityImport(Base):

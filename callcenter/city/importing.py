@@ -6,7 +6,7 @@ point into them, so they are changed in place by their code, in one transaction,
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -17,15 +17,18 @@ import shapely
 from sqlalchemy import Table, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from callcenter.access.audit import Actor, add_entry
 from callcenter.city import kinds, maps, unit_table
 from callcenter.city.coordinates import DATUMS
 from callcenter.city.ground import (
+    GONE,
     IN_FORCE,
     LOADING,
     REFUSED,
     SUPERSEDED,
+    WITHDRAWN,
     Address,
     AreaShape,
     Asset,
@@ -42,7 +45,7 @@ from callcenter.city.kinds import ADDRESSES, AREAS, FORM_RECORDS, FORMS, KINDS, 
 from callcenter.city.model import TREE, Area, Unit
 from callcenter.storage.base import Base
 from callcenter.storage.engine import Database
-from callcenter.tables.rows import MOST_FAULTS, Fault, Faults, Row, TableRefused, rows_of
+from callcenter.tables.rows import MOST_FAULTS, SHOWN, Fault, Faults, Row, TableRefused, rows_of
 from callcenter.tables.sources import Source
 from classifier import taxonomy
 
@@ -59,9 +62,11 @@ ROW_TABLES: Final = (
 
 Progress = Callable[[int, int], None]
 """Told (bytes read, bytes in all) now and then."""
+InPlace = Callable[[AsyncSession], Awaitable[int]]
+"""What is changed in the transaction that brings the import into force; gives how many rows."""
 
 
-class ImportBusy(Exception):
+class ImportBusy(RuntimeError):
     """Somebody else imports the same kind at this moment: wait for it, then import again."""
 
 
@@ -106,32 +111,37 @@ async def import_file(
     if progress is not None:
         size = source.size
         source.progress = lambda read: progress(read, size)
+    stored, in_place = 0, None
     try:
         if kind == AREAS:
-            stored = await _areas(db, begun, source, datum, faults, actor, at)
+            in_place = await _areas(begun, source, datum, faults, actor, at)
         elif kind == UNITS:
-            stored = await _units(db, begun, source, faults, actor, at)
+            in_place = await _units(db, begun, source, faults, actor, at)
         else:
             stored = await _rows(db, begun, kind, source, datum, faults)
+        state = REFUSED if faults else IN_FORCE
+        outcome = await _end(db, begun, state, stored, faults, actor, at, in_place)
     except TableRefused as refused:
         faults.extend(refused.faults[: MOST_FAULTS - len(faults)])
         faults.rows = max(faults.rows, 1)
-        stored = 0
+        outcome = await _end(db, begun, REFUSED, 0, faults, actor, at)
     except BaseException:
         # Whatever happened, including the end of the process: the rows are swept later, here at once if it can be.
         await asyncio.shield(_end(db, begun, REFUSED, 0, faults, actor, at))
         raise
-    state = REFUSED if faults else IN_FORCE
-    outcome = await _end(db, begun, state, stored, faults, actor, at)
     await sweep(db, at)
     return outcome
 
 
 async def go_back(db: Database, kind: str, *, actor: Actor, at: datetime) -> Outcome:
-    """The version before comes into force again. Raises ValueError for a kind changed in place or without one."""
+    """The version before comes into force again, the one in force is withdrawn; import its file again to undo that.
+
+    Raises ValueError for a kind changed in place or without a version before.
+    """
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r:.24}: one can go back for {', '.join(KINDS)}; import an older file instead")
     async with db.begin() as session:
+        await _locked(session, kind)
         ours = select(CityImport).where(CityImport.kind == kind)
         now = await session.scalar(ours.where(CityImport.state == IN_FORCE))
         older = ours.where(CityImport.state == SUPERSEDED).order_by(CityImport.version.desc())
@@ -139,7 +149,7 @@ async def go_back(db: Database, kind: str, *, actor: Actor, at: datetime) -> Out
         if before is None:
             raise ValueError(f"kind {kind!r:.24}: no version before is kept, import its file again")
         if now is not None:
-            now.state = SUPERSEDED
+            now.state = WITHDRAWN
             await session.flush()
         before.state = IN_FORCE
         add_entry(session, actor, "city import restored", at=at, subject=f"import:{before.id}", detail={"kind": kind})
@@ -157,15 +167,23 @@ async def sweep(db: Database, at: datetime) -> int:
             .where(CityImport.state == LOADING, CityImport.at < at - ABANDONED_AFTER)
             .values(state=REFUSED, ended_at=at)
         )
-        rows = (
-            await session.execute(select(CityImport.id, CityImport.kind, CityImport.state, CityImport.version))
-        ).all()
-    doomed = {row.id for row in rows if row.state == REFUSED}
-    for kind in {row.kind for row in rows}:
-        older = sorted((r.version, r.id) for r in rows if r.kind == kind and r.state == SUPERSEDED)
-        doomed |= {key for _, key in older[: -KEPT or None]}
+        older = aliased(CityImport)
+        newer = select(func.count()).where(
+            older.kind == CityImport.kind, older.state == SUPERSEDED, older.version > CityImport.version
+        )
+        # Said before the first row goes: nobody can go back to half of a version.
+        await session.execute(
+            update(CityImport)
+            .where(CityImport.state == SUPERSEDED, newer.scalar_subquery() >= KEPT)
+            .values(state=GONE)
+            .execution_options(synchronize_session=False)
+        )
     gone = 0
     for table in ROW_TABLES:
+        async with db.read() as session:
+            left = select(table.import_id).where(table.import_id == CityImport.id).exists()
+            done_with = CityImport.state.in_((REFUSED, WITHDRAWN, GONE))
+            doomed = list(await session.scalars(select(CityImport.id).where(done_with, left)))
         for key in doomed:
             while True:
                 async with db.begin() as session:
@@ -205,12 +223,13 @@ async def _begin(
             now = await session.scalar(ours.where(CityImport.state == IN_FORCE))
             if now is not None and (now.sha256, now.datum) == (digest, datum):
                 return _told(now, new=False)
+            # Before looking who else is loading: who begins in between takes the same version, and one of us fails.
+            version = await session.scalar(select(func.max(CityImport.version)).where(CityImport.kind == kind))
             loading = await session.scalar(
                 ours.where(CityImport.state == LOADING, CityImport.at >= at - ABANDONED_AFTER)
             )
             if loading is not None:
                 raise ImportBusy(f"{kind}: version {loading.version} is being imported: wait, then import again")
-            version = await session.scalar(select(func.max(CityImport.version)).where(CityImport.kind == kind))
             begun = CityImport(
                 kind=kind,
                 version=(version or 0) + 1,
@@ -231,18 +250,42 @@ async def _begin(
     return begun
 
 
+async def _locked(session: AsyncSession, kind: str) -> None:
+    """Wait for whoever else changes what of ``kind`` is in force (PostgreSQL; SQLite has one writer)."""
+    await session.execute(
+        select(CityImport.id).where(CityImport.kind == kind).order_by(CityImport.id).with_for_update()
+    )
+
+
 async def _end(
-    db: Database, begun: CityImport, state: str, stored: int, faults: Faults, actor: Actor, at: datetime
+    db: Database,
+    begun: CityImport,
+    state: str,
+    stored: int,
+    faults: Faults,
+    actor: Actor,
+    at: datetime,
+    in_place: InPlace | None = None,
 ) -> Outcome:
-    """Bring the import into force, or say that it was refused, in one transaction."""
+    """Bring the import into force, with what it changes ``in_place``, or say that it was refused: one transaction."""
     async with db.begin() as session:
+        await _locked(session, begun.kind)
+        row = await session.get_one(CityImport, begun.id)
+        if row.state == IN_FORCE:  # cancelled after the commit: what is done is done
+            return _told(row)
+        if row.state != LOADING:
+            # Given up for dead (ABANDONED_AFTER), and its rows swept from under it.
+            faults.add(Fault(0, "file", begun.source[:SHOWN], "took too long and was given up: import it again"))
+            faults.rows = max(faults.rows, 1)
+            state = REFUSED
         if state == IN_FORCE:
+            if in_place is not None:
+                stored = await in_place(session)
             await session.execute(
                 update(CityImport)
                 .where(CityImport.kind == begun.kind, CityImport.state == IN_FORCE)
                 .values(state=SUPERSEDED)
             )
-        row = await session.get_one(CityImport, begun.id)
         row.state, row.rows, row.refused, row.ended_at = state, stored, faults.rows, at
         row.faults = [[one.row, one.column, one.value, one.mend] for one in faults]
         done = "city import in force" if state == IN_FORCE else "city import refused"
@@ -328,11 +371,12 @@ async def _store(db: Database, table: type[Base], rows: list[dict[str, Any]], fa
             else:
                 await _copy(session, table, rows)
     except IntegrityError:
-        await _twice(db, table, rows, numbers, faults)
-    except Exception as error:
-        if getattr(error, "sqlstate", "") != "23505":  # asyncpg's own, past SQLAlchemy: unique_violation
+        if not await _twice(db, table, rows, numbers, faults):
             raise
-        await _twice(db, table, rows, numbers, faults)
+    except Exception as error:
+        # asyncpg's own, past SQLAlchemy: unique_violation
+        if getattr(error, "sqlstate", "") != "23505" or not await _twice(db, table, rows, numbers, faults):
+            raise
 
 
 async def _copy(session: AsyncSession, table: type[Base], rows: list[dict[str, Any]]) -> None:
@@ -356,8 +400,8 @@ async def _copy(session: AsyncSession, table: type[Base], rows: list[dict[str, A
 
 async def _twice(
     db: Database, table: type[Base], rows: list[dict[str, Any]], numbers: list[int], faults: Faults
-) -> None:
-    """Name the rows whose code was there before."""
+) -> bool:
+    """Name the rows whose code was there before. False: there are none."""
     model = cast(Any, table)
     async with db.read() as session:
         codes = [row["code"] for row in rows]
@@ -370,6 +414,7 @@ async def _twice(
         if row["code"] in there:
             Row(number, {"code": row["code"]}, faults).fault("code", "is there already, in a row before: take one out")
         there.add(row["code"])
+    return bool(faults)
 
 
 async def _points(db: Database, kind: str, import_id: int, faults: Faults) -> None:
@@ -388,18 +433,15 @@ async def _points(db: Database, kind: str, import_id: int, faults: Faults) -> No
 
 
 # -- what cases point into ---------------------------------------------------------------------------------------------
-async def _areas(
-    db: Database, begun: CityImport, source: Source, datum: str, faults: Faults, actor: Actor, at: datetime
-) -> int:
+async def _areas(begun: CityImport, source: Source, datum: str, faults: Faults, actor: Actor, at: datetime) -> InPlace:
     def read() -> list[maps.MapArea]:
         rows: Iterator[Row] = rows_of(source.records(), maps.COLUMNS, maps.NEEDS, faults, most=maps.MOST_AREAS)
         return maps.areas_of(rows, datum)
 
     found = await asyncio.to_thread(read)
-    if faults:
-        return 0
     shapes = [{"import_id": begun.id, "code": area.code, "shape": bytes(shapely.to_wkb(area.shape))} for area in found]
-    async with db.begin() as session:
+
+    async def draw(session: AsyncSession) -> int:
         there = {area.code: area for area in await session.scalars(select(Area))}
         ids: Mapping[str, UUID] = {area.code: there[area.code].id if area.code in there else uuid4() for area in found}
         for area in sorted(found, key=lambda one: one.level):
@@ -416,16 +458,22 @@ async def _areas(
         await session.execute(insert(AreaShape), shapes)
         detail: dict[str, str | int | bool | list[str]] = {"areas": len(found), "dropped": len(dropped)}
         add_entry(session, actor, "areas drawn", at=at, subject=f"import:{begun.id}", detail=detail)
-    return len(found)
+        return len(found)
+
+    return draw
 
 
-async def _units(db: Database, begun: CityImport, source: Source, faults: Faults, actor: Actor, at: datetime) -> int:
+async def _units(
+    db: Database, begun: CityImport, source: Source, faults: Faults, actor: Actor, at: datetime
+) -> InPlace:
     async with db.read() as session:
         codes = frozenset(await session.scalars(select(Area.code).where(Area.active.is_(True))))
     found = await asyncio.to_thread(unit_table.units_of, source, codes, faults)
-    if faults:
-        return 0
-    async with db.begin() as session:
+
+    async def enter(session: AsyncSession) -> int:
         await unit_table.store(session, found, at)
-        add_entry(session, actor, "units imported", at=at, subject=f"import:{begun.id}", detail={"units": len(found)})
-    return len(found)
+        detail: dict[str, str | int | bool | list[str]] = {"units": len(found)}
+        add_entry(session, actor, "units imported", at=at, subject=f"import:{begun.id}", detail=detail)
+        return len(found)
+
+    return enter

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from callcenter.access.masking import names_a_person
 from callcenter.city import maps, registries
@@ -70,6 +71,7 @@ MOST_FIELDS: Final = 200
 LONGEST_VALUE: Final = 500
 """Characters of a text in a form."""
 _CODE: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]*")
+_DAY: Final = re.compile(r"([0-9]{4})[-/]([0-9]{2})[-/]([0-9]{2})(?:[ T].*)?")
 _POINT: Final = MappingProxyType({"lon": ("经度",), "lat": ("纬度",)})
 
 
@@ -122,6 +124,14 @@ class Known:
             and south - OUTSIDE_DEG <= found.lat <= north + OUTSIDE_DEG
         )
 
+    def touches(self, shape: BaseGeometry) -> bool:
+        """Whether any of ``shape`` may be in the city."""
+        if self.bounds is None:
+            return True
+        west, south, east, north = self.bounds
+        around = shapely.box(west - OUTSIDE_DEG, south - OUTSIDE_DEG, east + OUTSIDE_DEG, north + OUTSIDE_DEG)
+        return bool(shapely.intersects(around, shape))
+
     def unit(self, row: Row, column: str) -> str:
         """The code of a unit, or empty."""
         code = plain(row.cells.get(column, ""))
@@ -151,7 +161,7 @@ class Kind:
 
 def code_of(row: Row, longest: int = 32) -> str:
     """The code of a row: what makes it the same thing in the next version of the file."""
-    code = plain(row.text("code", longest))
+    code = row.word("code", longest)
     if code and not _CODE.fullmatch(code):
         row.fault(
             "code", "must be letters, digits, dots, dashes; a number with E in it has lost digits: format as text"
@@ -162,13 +172,16 @@ def code_of(row: Row, longest: int = 32) -> str:
 def _where(found: Point | None) -> Parsed:
     if found is None:
         return {"lon": None, "lat": None, "cell": None}
-    return {"lon": round(found.lon, 7), "lat": round(found.lat, 7), "cell": cell_of(found)}
+    kept = Point(round(found.lon, 7), round(found.lat, 7))
+    return {"lon": kept.lon, "lat": kept.lat, "cell": cell_of(kept)}
 
 
 def _place(row: Row, known: Known) -> Parsed:
     shape = maps.ground(row, known.datum, polygon=False)
+    if shape is not None and not known.touches(shape):
+        row.fault("geometry", f"is not in the city, it is at {shape.bounds[0]:.3f}, {shape.bounds[1]:.3f}")
     aliases = [alias for alias in (plain(one) for one in row.cells.get("aliases", "").split(";")) if alias]
-    if any(len(alias) > 80 for alias in aliases) or len(aliases) > 20:
+    if any(len(alias) > 80 or not alias.isprintable() for alias in aliases) or len(aliases) > 20:
         row.fault("aliases", "must be at most 20, each of 80 characters, with semicolons between")
     return {
         "code": code_of(row, 24),
@@ -180,7 +193,7 @@ def _place(row: Row, known: Known) -> Parsed:
 
 
 def _address(row: Row, known: Known) -> Parsed:
-    place = plain(row.text("place", 24))
+    place = row.word("place", 24)
     if place and place not in known.places:
         row.fault("place", "there is no such place in force: import places first")
     number, building = row.whole("number", 1, 99_999), row.whole("building", 1, 9_999)
@@ -197,7 +210,7 @@ def _address(row: Row, known: Known) -> Parsed:
 
 
 def _asset(row: Row, known: Known) -> Parsed:
-    code = plain(row.text("code", 17))
+    code = row.word("code", 40)
     if code and not (code.isdigit() and len(code) in (16, 17)):
         row.fault("code", f"has {len(code)} characters: 16 digits (GB/T 30428.2) or 17 (GB/T 47678.5), stored as text")
     category = code[6:10] if len(code) == 16 else code[6:11]
@@ -222,7 +235,7 @@ def _asset(row: Row, known: Known) -> Parsed:
 def _house(row: Row, _: Known) -> Parsed:
     return {
         "code": code_of(row),
-        "address": plain(row.text("address", 32)),
+        "address": row.word("address", 32),
         "kind": row.text("kind", 12),
         "owner_name": row.text("owner_name", 60, needed=False),
     }
@@ -242,11 +255,11 @@ def _person(row: Row, _: Known) -> Parsed:
         row.fault("id_number", "must be 17 digits and a digit or X, stored as text")
     return {
         "code": _nobodys_number(row),
-        "house": plain(row.text("house", 32)),
+        "house": row.word("house", 32),
         "name": row.text("name", 60),
         "gender": row.text("gender", 4, needed=False),
         "birth_year": row.whole("birth_year", 1880, 2100),
-        "phone": plain(row.text("phone", 32, needed=False)),
+        "phone": row.word("phone", 32, needed=False),
         "id_number": id_number,
         "kind": row.text("kind", 12, needed=False),
     }
@@ -255,16 +268,16 @@ def _person(row: Row, _: Known) -> Parsed:
 def _organisation(row: Row, _: Known) -> Parsed:
     return {
         "code": _nobodys_number(row),
-        "house": plain(row.cells.get("house", "")),
+        "house": row.word("house", 32, needed=False),
         "name": row.text("name", 100),
         "kind": row.text("kind", 24, needed=False),
         "legal_person": row.text("legal_person", 60, needed=False),
-        "phone": plain(row.text("phone", 32, needed=False)),
+        "phone": row.word("phone", 32, needed=False),
     }
 
 
 def _form(row: Row, known: Known) -> Parsed:
-    form, field_code = plain(row.text("form", 24)), plain(row.text("field", 32))
+    form, field_code = row.word("form", 24), row.word("field", 32)
     for column, code in (("form", form), ("field", field_code)):
         if code and not _CODE.fullmatch(code):
             row.fault(column, "must be letters, digits, dots, dashes")
@@ -293,11 +306,11 @@ def _form(row: Row, known: Known) -> Parsed:
 
 
 def _form_record(row: Row, known: Known) -> Parsed:
-    form = plain(row.text("form", 24))
+    form = row.word("form", 24)
     fields = known.fields.get(form)
     if fields is None and not row.bad:
         row.fault("form", "there is no such form in force: import forms first")
-    organisation = plain(row.text("organisation", 32))
+    organisation = row.word("organisation", 32)
     return {
         "code": code_of(row),
         "form": form,
@@ -362,7 +375,7 @@ def _value(value: Any, form_of: str) -> str | int | float | bool | None:
         return None
     if form_of == "number":
         try:
-            number = float(plain(value)) if isinstance(value, str) else value
+            number = float(plain(value).replace("_", "x")) if isinstance(value, str) else value
         except ValueError:
             return None
         # What a double holds without loss: an amount in fen of a whole city is far below.
@@ -370,7 +383,8 @@ def _value(value: Any, form_of: str) -> str | int | float | bool | None:
     text = value.strip() if isinstance(value, str) else str(value)
     if form_of == "day":
         try:
-            return date.fromisoformat(plain(text)[:10].replace("/", "-")).isoformat()
+            day = _DAY.fullmatch(plain(text))
+            return date(*map(int, day.groups())).isoformat() if day else None
         except ValueError:
             return None
     printable = all(letter.isprintable() or letter == "\n" for letter in text)

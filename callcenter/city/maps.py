@@ -7,7 +7,7 @@ hand never meet exactly: what vanishes when it is narrowed by TOLERANCE_M is no 
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -82,7 +82,7 @@ def areas_of(rows: Iterator[Row], datum: str) -> list[MapArea]:
         shape = ground(row, datum, polygon=True)
         if shape is not None and not row.bad:
             found.append(MapArea(row, code, name, level, parent, layer, shape))
-    _tree(found)
+    _tree(found, seen)
     if not any(area.row.bad for area in found):
         _coverage(found)
     return found
@@ -95,7 +95,15 @@ def ground(row: Row, datum: str, *, polygon: bool) -> BaseGeometry | None:
         return None
     try:
         shape = shapely.force_2d(shapely.geometry.shape(row.geometry))
-    except (shapely.errors.ShapelyError, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
+    except (
+        shapely.errors.ShapelyError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ):
         row.fault("geometry", "is no geometry of GeoJSON (RFC 7946)")
         return None
     if shape.is_empty or not np.isfinite(shapely.get_coordinates(shape)).all():
@@ -132,8 +140,8 @@ def in_wgs84(shape: BaseGeometry, datum: str) -> BaseGeometry:
     return converted
 
 
-def _tree(areas: Sequence[MapArea]) -> None:
-    """Every area but a city has a parent, of a higher level, in the file."""
+def _tree(areas: Sequence[MapArea], codes: Container[str]) -> None:
+    """Every area but a city has a parent, of a higher level, in the file. ``codes``: of rows with faults too."""
     by_code = {area.code: area for area in areas}
     for area in areas:
         if not area.parent:
@@ -141,6 +149,8 @@ def _tree(areas: Sequence[MapArea]) -> None:
                 area.row.fault("parent", f"is empty: an area of level {area.level} has one")
             continue
         above = by_code.get(area.parent)
+        if above is None and area.parent in codes:
+            continue  # its own fault is told
         if above is None:
             area.row.cells = {**area.row.cells, "parent": area.parent[:SHOWN]}
             area.row.fault("parent", "is no area of this file: a map is imported whole")

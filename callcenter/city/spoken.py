@@ -7,7 +7,7 @@ each number has readings by its sound; the caller's meaning is whichever door ex
 import re
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice, product
+from itertools import islice, product, zip_longest
 from typing import Final
 
 from classifier.sounds import sound
@@ -20,6 +20,9 @@ _SAID: Final = "零一二两三四五六七八九幺十百千"
 _LONGEST: Final = 7
 """Characters of the longest number looked at: 一千二百三十八."""
 MOST_READINGS: Final = 6
+_PLAIN: Final = {ord(full): str(digit) for digit, full in enumerate("０１２３４５６７８９")}
+_SENTENCE: Final = "是就要市时事而以已把吧起其前有"
+"""Sound like numerals and stand before a number more often than as one: 就是五十八号, 超市五十八号."""
 
 NUMBER, BUILDING, DOOR = "number", "building", "door"
 _MARKS: Final = {
@@ -66,7 +69,7 @@ def _value(text: str) -> int | None:
         return None
     if all(character in _DIGITS for character in text):
         return int("".join(str(_DIGITS[character]) for character in text)) if len(text) <= _LONGEST else None
-    total, pending, unit = 0, None, 10
+    total, pending, unit, least = 0, None, 10, 10_000
     for character in text:
         if character in _DIGITS:
             if pending is not None:
@@ -76,8 +79,10 @@ def _value(text: str) -> int | None:
                 pending, unit = None, 10
         elif character in _TENS:
             unit = _TENS[character]
-            if pending is None and (unit != 10 or total % 100):
+            # Nobody says 三十五十 or 一百一千.
+            if unit >= least or (pending is None and unit != 10):
                 return None
+            least = unit
             total += (1 if pending is None else pending) * unit
             pending = None
         else:
@@ -111,8 +116,18 @@ def _sounds_numeral(character: str) -> bool:
     return character in "0123456789" or sound(character) in _by_sound()
 
 
+def _begun(given: str) -> tuple[str, ...]:
+    """Where a number may begin, the likeliest first: what sounds like a numeral before it may be one or none."""
+    written = next((at for at, one in enumerate(given) if one in _DIGITS or one in _TENS), 0)
+    if not written:
+        return (given,)
+    whole = tuple(given[at:] for at in range(written))
+    return (given[written:], *whole) if given[written - 1] in _SENTENCE else (*whole, given[written:])
+
+
 def numbers(text: str) -> list[Said]:
     """The door numbers, buildings and staircases said in ``text``, in order."""
+    text = text.translate(_PLAIN)
     found: list[Said] = []
     at = 0
     while at < len(text):
@@ -125,10 +140,16 @@ def numbers(text: str) -> list[Said]:
             while start > 0 and at - start < _LONGEST and _sounds_numeral(text[start - 1]):
                 start -= 1
             given = text[start:at]
-            while given and not (readings := _readings(given)):
+            while given and not _readings(given):
                 given = given[1:]
             if not given:
                 continue
+            begun = [(one, _readings(one)) for one in _begun(given)]
+            given = next(one for one, read in begun if read)
+            # Each beginning has its likeliest reading heard before any has its second.
+            turns = zip_longest(*(read for _, read in begun))
+            readings = tuple(dict.fromkeys(value for turn in turns for value in turn if value is not None))
+            readings = readings[:MOST_READINGS]
             # A mark that is only heard (好, 东) makes a number only of what is written as one.
             written = sum(character in _DIGITS or character in _TENS for character in given)
             if not exact and written < max(1, len(given) - 1):
@@ -142,16 +163,25 @@ def numbers(text: str) -> list[Said]:
     return found
 
 
+def bare(text: str, start: int) -> Said | None:
+    """A number of two characters or more that stands at ``start`` without a mark: 榆泉路三百三."""
+    end = start
+    while end < len(text) and end - start < _LONGEST and (text[end] in _DIGITS or text[end] in _TENS):
+        end += 1
+    value = _value(text[start:end]) if end - start > 1 else None
+    return Said(NUMBER, (value,), start, end) if value else None
+
+
 _WAY: Final = re.compile(
-    r"[往向朝](东南|东北|西南|西北|东|南|西|北)(?:边|面|方向)?(?:走|去|过去)?(?:大概|大约|差不多|约)?"
-    r"([零一二两三四五六七八九十百千\d]+)来?米"
+    r"[往向朝](东南|东北|西南|西北|东|南|西|北)(?:边|面|方向)?[走去过]{0,3}(?:大概|大约|差不多|约)?"
+    r"([零一二两三四五六七八九十百千\d]+)[来多几]?米"
 )
 _EAST: Final = {"东": (1, 0), "西": (-1, 0), "南": (0, -1), "北": (0, 1)}
 
 
 def way(text: str) -> tuple[float, float] | None:
     """Metres east and north that ``text`` goes on from the place (往东两百米); None where it says none."""
-    match = _WAY.search(text)
+    match = _WAY.search(text.translate(_PLAIN))
     metres = _value(match[2]) if match else None
     if match is None or metres is None or metres > 3000:
         return None

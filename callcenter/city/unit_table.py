@@ -1,6 +1,6 @@
 """The list of units as a file: made or changed by code, never deleted; who is not in it any more stays as they were."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -57,7 +57,7 @@ def units_of(source: Source, areas: frozenset[str], faults: Faults) -> list[Tabl
     seen: dict[Hashable, int] = {}
     rows = {}
     for row in rows_of(source.records(), COLUMNS, NEEDS, faults, most=MOST_UNITS):
-        code = plain(row.text("code", 24))
+        code = row.word("code", 24)
         if code and not CODE.fullmatch(code):
             row.fault("code", "must be 1 to 24 letters, digits, dots, dashes")
         once(row, "code", code, seen)
@@ -67,7 +67,7 @@ def units_of(source: Source, areas: frozenset[str], faults: Faults) -> list[Tabl
         kind = row.choice("kind", _KINDS)
         if kind == STREET and not area:
             row.fault("area", "is empty: a street government answers for an area")
-        phone = plain(row.text("duty_phone", 32, needed=False))
+        phone = row.word("duty_phone", 32, needed=False)
         if phone and not all(sign in "0123456789+ -" for sign in phone):
             row.fault("duty_phone", "must be digits, blanks, + and - only")
         unit = TableUnit(
@@ -94,7 +94,18 @@ def units_of(source: Source, areas: frozenset[str], faults: Faults) -> list[Tabl
             rows[unit.code].fault("parent", "is no unit of this file: the list is imported whole")
         elif above.level > unit.level or above is unit:
             rows[unit.code].fault("parent", f"has level {above.level}: must not be below level {unit.level}")
+        elif _goes_round(unit, by_code):
+            rows[unit.code].fault("parent", "goes round in a circle: one of the units above it has none")
     return [unit for unit, _ in found]
+
+
+def _goes_round(unit: TableUnit, by_code: Mapping[str, TableUnit]) -> bool:
+    seen: set[str] = set()
+    above: TableUnit | None = unit
+    while above is not None and above.code not in seen:
+        seen.add(above.code)
+        above = by_code.get(above.parent)
+    return above is unit
 
 
 async def store(session: AsyncSession, found: Sequence[TableUnit], at: datetime) -> None:

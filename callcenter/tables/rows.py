@@ -89,6 +89,11 @@ class Row:
             self.fault(column, "holds a control character: take it out")
         return value
 
+    def word(self, column: str, longest: int, *, needed: bool = True) -> str:
+        """A cell of text with full-width letters and digits as plain ones: a code, a telephone."""
+        self.cells = {**self.cells, column: plain(self.cells.get(column, ""))}
+        return self.text(column, longest, needed=needed)
+
     def choice(self, column: str, names: Mapping[str, str], default: str = "") -> str:
         """A cell that holds one of a few words, or their Chinese names."""
         value = plain(self.cells.get(column, "")) or default
@@ -111,7 +116,7 @@ class Row:
         if not value:
             return None
         try:
-            number = int(value)
+            number = int(value) if "_" not in value else most + 1
         except ValueError:
             number = most + 1
         if not least <= number <= most:
@@ -125,7 +130,7 @@ class Row:
         if not value:
             return None
         try:
-            number = float(value)
+            number = float(value) if "_" not in value else math.nan
         except ValueError:
             number = math.nan
         if not math.isfinite(number) or abs(number) > 180:
@@ -139,7 +144,10 @@ class Row:
         if not value:
             return None
         try:
-            return date.fromisoformat(value[:10].replace("/", "-"))
+            # A workbook's day comes with an hour.
+            if len(value) >= 10 and value[4] == value[7] and value[4] in "-/" and value[10:11] in ("", " ", "T"):
+                return date(int(value[:4]), int(value[5:7]), int(value[8:10]))
+            raise ValueError(value)
         except ValueError:
             self.fault(column, "is no day, write it as 2026-10-01")
             return None

@@ -1,23 +1,27 @@
 """Files to records, one after another, so that ten million rows need no more memory than ten: CSV, XLSX, GeoJSON.
 
 CSV is UTF-8 or GBK (read as GB 18030, which contains it), with or without a byte order mark. A workbook is a zip: what
-it says it unpacks to is bounded before anything is unpacked, and zipfile unpacks no more than is said. A map is read
-whole, so it is bounded; anything that grows (doors, parts, people) comes as CSV.
+it says it unpacks to is bounded before anything is unpacked, zipfile unpacks no more than is said, and what of it must
+be held whole (a row, the table of words, everything that is no sheet) is bounded where it is read. A map is read whole,
+so it is bounded; anything that grows (doors, parts, people) comes as CSV.
 """
 
 import codecs
 import csv
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
-from openpyxl import load_workbook
-from openpyxl.utils.exceptions import InvalidFileException
+from openpyxl.packaging.relationship import Relationship
+from openpyxl.reader.excel import ExcelReader
+from openpyxl.workbook.child import _WorkbookChild
+from openpyxl.xml.constants import SHARED_STRINGS
 
 from callcenter.tables.rows import LARGEST_LIST, SHOWN, Fault, Record, TableRefused
 
@@ -27,7 +31,15 @@ LARGEST_BOOK: Final = 100 * 1024**2
 MOST_UNPACKED: Final = 1024**3
 MOST_SHARED: Final = 128 * 1024**2
 """Of a workbook's table of words, which is held in memory."""
+LARGEST_PART: Final = 8 * 1024**2
+"""Of any other part of a workbook that is no sheet: styles, properties."""
+LARGEST_ROW: Final = 4 * 1024**2
+"""Of a row of a workbook, as XML; a cell holds 32,767 characters at most."""
 MOST_MEMBERS: Final = 200
+MOST_COLUMNS: Final = 128
+"""Of a workbook that are looked at; a file of ours has some thirty."""
+MOST_BOOK_ROWS: Final = 1_048_576
+"""A sheet has no more."""
 _CHUNK: Final = 1 << 20
 _EXACT: Final = 10**15
 """A spreadsheet keeps fifteen digits of a number; a longer code stored as one has lost its last."""
@@ -131,29 +143,41 @@ class Source:
         with self._open() as file:
             self._bounded(file)
             try:
-                # keep_links False: another workbook that this one points to is none of ours to open.
-                book = load_workbook(file, read_only=True, data_only=True, keep_links=False)
-            except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, SyntaxError, OSError) as error:
-                raise _wrong(
-                    type(error).__name__, "is a workbook that cannot be read: save it as CSV (UTF-8)"
-                ) from None
-            with closing(book):
-                if not book.worksheets:
-                    raise _wrong("", "is a workbook without a sheet")
-                sheet = book.worksheets[0]
-                try:
-                    for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
-                        # The sheet may say it is 16,384 columns wide; the empty ones at the end are none.
-                        given = [_cell(cell) for cell in cells]
-                        while given and not given[-1]:
-                            given.pop()
-                        if number == 1:
-                            width = len(given)
-                        if number % 1000 == 0:
-                            self._told(file)
-                        yield Record(number, given + [""] * (width - len(given)) if given else [""])
-                except (zipfile.BadZipFile, KeyError, ValueError, SyntaxError, EOFError) as error:
-                    raise _wrong(type(error).__name__, "is a workbook that is broken: save it as CSV (UTF-8)") from None
+                yield from self._rows(file)
+            except TableRefused:
+                raise
+            except Exception as error:
+                if isinstance(error.__cause__, TableRefused):  # ours, that openpyxl wrapped
+                    raise error.__cause__ from None
+                # zipfile, zlib, expat and openpyxl raise nearly anything for a file that is broken on purpose.
+                name = type(error).__name__
+                raise _wrong(name, "is a workbook that is broken or cannot be read: save it as CSV (UTF-8)") from error
+
+    def _rows(self, file: BinaryIO) -> Iterator[Record]:
+        reader = _Reader(file)
+        reader.read()
+        with closing(reader.wb) as book:
+            if not book.worksheets:
+                raise _wrong("", "is a workbook without a sheet")
+            sheet: Any = book.worksheets[0]
+            sheet.reset_dimensions()  # what the sheet says of its size is not what it has
+            width = 0
+            for number, cells in enumerate(sheet.iter_rows(max_col=MOST_COLUMNS, values_only=True), 1):
+                if number > MOST_BOOK_ROWS:
+                    raise _wrong(f"row {number}", "is a workbook with more rows than one has: save it as CSV (UTF-8)")
+                if number % 1000 == 0:
+                    self._told(file)
+                if cells.count(None) == len(cells):
+                    continue
+                given = [
+                    _cell(cell) for cell in cells[: max(at for at, cell in enumerate(cells, 1) if cell is not None)]
+                ]
+                if not width and not given[0].startswith("#"):
+                    width = len(given)
+                # The empty cells at the end are none, in a row that is shorter than the columns they are.
+                while len(given) > width and not given[-1]:
+                    given.pop()
+                yield Record(number, given + [""] * (width - len(given)))
 
     @staticmethod
     def _bounded(file: BinaryIO) -> None:
@@ -203,6 +227,76 @@ class Source:
                 self.progress(self.size * number // len(features))
 
 
+class _Archive(zipfile.ZipFile):
+    """A workbook's zip that holds no more of it than may be held."""
+
+    def read(self, name: str | zipfile.ZipInfo, pwd: bytes | None = None) -> bytes:
+        if self._size(name) > LARGEST_PART:
+            raise _wrong(
+                f"{name}: {self._size(name)} bytes", f"unpacks to more than {LARGEST_PART} bytes: save it as CSV"
+            )
+        return super().read(name, pwd)
+
+    def open(self, name: Any, *given: Any, **named: Any) -> Any:
+        return _Guarded(super().open(name, *given, **named))
+
+    def _size(self, name: str | zipfile.ZipInfo) -> int:
+        return self.getinfo(name).file_size if isinstance(name, str) else name.file_size
+
+
+_ENDS: Final = re.compile(rb"</(?:\w+:)?(?:row|si)\s*>")
+_BEGINS: Final = re.compile(rb"<(?:\w+:)?row[\s/>]")
+
+
+class _Guarded(io.RawIOBase):
+    """A part of a workbook while it is read: nothing in it is so long that it could not be held."""
+
+    def __init__(self, part: Any) -> None:
+        self._part = part
+        self._since = self._begun = 0
+        self._tail = b""
+
+    def read(self, size: int = -1) -> bytes:
+        chunk: bytes = self._part.read(size)
+        text = self._tail + chunk
+        # No program writes these into a sheet: entities grow, the others hide where a row ends.
+        if b"<!" in text:
+            raise _wrong("<!", "is a workbook with declarations, which none needs: save it as CSV (UTF-8)")
+        end = max((match.end() for match in _ENDS.finditer(text)), default=None)
+        self._since = self._since + len(chunk) if end is None else len(text) - end
+        self._begun += len(_BEGINS.findall(text))
+        if size != -1 and (self._since > LARGEST_ROW or self._begun > MOST_BOOK_ROWS):
+            raise _wrong(f"{self._since} bytes", f"has a row of more than {LARGEST_ROW} bytes: save it as CSV (UTF-8)")
+        # What may be the first half of a mark is looked at again with the second.
+        at = text.rfind(b"<")
+        self._tail = text[at:] if at >= 0 and b">" not in text[at:] and len(text) - at < 64 else b""
+        return chunk
+
+    def close(self) -> None:
+        self._part.close()
+        super().close()
+
+
+class _Reader(ExcelReader):
+    """openpyxl's, reading rows as they come, with bounds on what it holds."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        # keep_links False: another workbook that this one points to is none of ours to open.
+        super().__init__(file, read_only=True, data_only=True, keep_links=False)
+        self.archive: zipfile.ZipFile = _Archive(file)
+
+    def read_strings(self) -> None:
+        part = cast(Any, self.package).find(SHARED_STRINGS)
+        if part is not None:
+            size = self.archive.getinfo(part.PartName[1:]).file_size
+            if size > MOST_SHARED:
+                raise _wrong(f"{size} bytes", f"unpacks to more than {MOST_SHARED} bytes of words: save it as CSV")
+        super().read_strings()
+
+    def read_chartsheet(self, sheet: _WorkbookChild, rel: Relationship) -> None:
+        """A drawing has no rows."""
+
+
 def records_of_list(data: bytes) -> Iterator[Record]:
     """The records of a list that somebody sends, CSV or XLSX. Raises TableRefused; a map is none."""
     if len(data) > LARGEST_LIST:
@@ -226,5 +320,8 @@ def _cell(value: Any) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         return str(int(value))
     if isinstance(value, list):
-        return ";".join(_cell(one) for one in value)
-    return repr(float(value)) if isinstance(value, int) and abs(value) >= _EXACT else str(value)
+        return ";".join("[…]" if isinstance(one, list) else _cell(one) for one in value)
+    if isinstance(value, dict):
+        return "{…}"
+    # Not as digits alone: it must not pass for a code whose last digits are lost.
+    return f"{value}.0" if isinstance(value, int) and abs(value) >= _EXACT else str(value)
