@@ -57,7 +57,7 @@ def test_an_unknown_role_beside_a_known_one_adds_nothing() -> None:
 
 def test_a_unit_sees_no_draft_no_full_number_and_decides_nothing() -> None:
     unit = permissions_of(["dispatcher"])
-    assert unit == {P.CASES_READ, P.FEED_PULL, P.FEED_ACK}
+    assert unit == {P.CASES_READ, P.CITY_READ, P.FEED_PULL, P.FEED_ACK}
     assert not unit & {P.CASES_READ_DRAFTS, P.CASES_READ_PARTICULARS, P.CASES_CONFIRM, P.CALLS_READ, P.CALLS_LISTEN}
 
 
