@@ -129,6 +129,7 @@ async def everyone(api: Api, tmp_path: Path) -> Everyone:
     return Everyone(House(api), await api.unit("roads"))
 
 
+@pytest.mark.timeout(400)  # some two thousand requests: two minutes on a machine that others use as well
 async def test_no_body_is_a_fault_of_the_server(api: Api, everyone: Everyone) -> None:
     checked, case = Checked(api), await everyone.house.reported()
     asked = 0
