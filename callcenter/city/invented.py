@@ -126,7 +126,7 @@ class Place:
 
 @dataclass(frozen=True)
 class City:
-    """``table[...]`` holds columns of equal length: numbers, never a Python object a row; ``write`` spells them out."""
+    """``tables`` hold columns of equal length, numbers and never a Python object a row; ``write`` spells them out."""
 
     seed: int
     sizes: Sizes
@@ -134,9 +134,11 @@ class City:
     units: list[Unit]
     places: list[Place]
     tables: dict[str, dict[str, NDArray[Any]]]
-    """addresses: place, number, building, door, lon, lat (0: none). assets: district, kind, serial, lon, lat, owner,
-    keeper, state, tagged, installed. houses: address, kind, owner. people: female, birth, serial, floating, house,
-    name. enterprises: house, name, form, person. cameras and risk_sources: kind, owner, lon, lat and their own."""
+    """addresses: place, number, building, door (0: none), lon, lat. assets: district, kind, serial, lon, lat, owner,
+    keeper, state, tagged, installed. houses: address, kind, owner. people: name, female, birth, serial, floating,
+    house. enterprises: house, name, trade, form, person. cameras: kind, owner, lon, lat, road, view_right.
+    risk_sources: the same with grade in the place of view_right. Owners and keepers are indices of ``units``, a house's
+    owner and a person's name numbers for ``invented_names.person``; days count from 1940 (birth), 2005 (installed)."""
 
 
 def invent(seed: int, sizes: Sizes) -> City:
@@ -1077,6 +1079,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     chosen = parser.parse_args(argv)
     try:
+        chosen.out.mkdir(parents=True, exist_ok=True)  # before the work, that no minute is lost on a slip of the pen
         city = invent(chosen.seed, PRESETS[chosen.size])
         write(city, chosen.out, _tell)
     except (ValueError, OSError) as fault:

@@ -348,3 +348,56 @@ def test_the_command_says_what_it_cannot_write(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "file").write_text("")
     assert main(["--out", str(tmp_path / "file")]) == 2
     assert "file" in capsys.readouterr().err
+
+
+SPOKEN = Path(__file__).resolve().parents[1] / "data" / "spoken_places.tsv"
+DIGITS = {character: value for value, character in enumerate("零一二三四五六七八九")} | {"幺": 1, "两": 2}
+
+
+def spoken_number(words: str) -> int:
+    """The house number that ``words`` say: 三百零八, 三零八, 幺三八."""
+    if not set(words) & set("十百"):
+        return int("".join(str(DIGITS[word]) for word in words))
+    total, digit = 0, 0
+    for word in words.removeprefix("零"):
+        if word in "十百":
+            total += (digit or 1) * (10 if word == "十" else 100)
+            digit = 0
+        else:
+            digit = DIGITS[word]
+    return total + digit
+
+
+def test_spoken_places_are_those_of_this_city(city: City) -> None:
+    """The file was written for seed 7: where the generator changes, it must be written anew."""
+    with SPOKEN.open(encoding="utf-8", newline="") as file:
+        spoken = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    assert len(spoken) >= 320
+    assert len({row["utterance"] for row in spoken}) == len(spoken)
+    grids = {area.code: area.shape for area in city.areas if area.level == 5}
+    called: dict[str, list[Place]] = defaultdict(list)
+    for place in city.places:
+        for name in {place.name, *place.aliases}:
+            called[name].append(place)
+    table = city.tables["addresses"]
+    houses = {(int(p), int(n)): i for i, (p, n) in enumerate(zip(table["place"], table["number"], strict=True)) if n}
+    index = {place.name: i for i, place in enumerate(city.places)}
+    checked = Counter[str]()
+    for row in spoken:
+        accepted = row["accepted"].split(",") if row["accepted"] else []
+        assert row["phrase"] in row["utterance"]
+        assert {row["expected_grid"], *accepted} <= set(grids)
+        assert row["expected_grid"] not in accepted
+        assert len(set(accepted)) == len(accepted)
+        where = grids[row["expected_grid"]]
+        named = called.get(row["phrase"], [])
+        if len(named) == 1 and named[0].kind != "road":
+            assert where.intersects(named[0].shape), row
+            checked["place"] += 1
+        address = re.fullmatch("(.+?)([零一二三四五六七八九十百幺]+)号", row["phrase"])
+        if address and address[1] in index:
+            house = houses[index[address[1]], spoken_number(address[2])]
+            assert where.intersects(shapely.Point(table["lon"][house], table["lat"][house])), row
+            checked["house"] += 1
+    assert checked["place"] > 60
+    assert checked["house"] > 100
