@@ -4,9 +4,11 @@ A name is found as it stands in the text, or as it sounds: a misheard 柳全路 
 longest name counts. Nothing here knows where names come from; ``callcenter`` loads them from the city's base data.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from classifier.sounds import symbol
 from classifier.text import Traced
@@ -22,6 +24,19 @@ class Gazetteer:
     """``areas``: each name with the code of the area it lies in, or None where it crosses several."""
 
     areas: Mapping[str, str | None]
+
+    @classmethod
+    def read(cls, path: Path) -> "Gazetteer | None":
+        """The names in a JSON file; None where there is no file. Raises ValueError for one that holds something
+        else.
+        """
+        try:
+            names = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        if not isinstance(names, dict):
+            raise ValueError(f"{path}: must be an object of names, each with an area's code or null")
+        return cls({str(name): None if area is None else str(area) for name, area in names.items()})
 
     @cached_property
     def _by_start(self) -> dict[str, list[tuple[str, str]]]:

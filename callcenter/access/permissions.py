@@ -57,6 +57,8 @@ class Permission(StrEnum):
     """Have all figures counted again from the log: changes no case, but takes the store half an hour."""
     LISTS_MANAGE = "lists:manage"
     """Units, areas, responsibility lists, calendar, knowledge base."""
+    CITY_READ = "city:read"
+    """Maps, places, parts and registries: what lies where. Nobody's particulars."""
     FEED_PULL = "feed:pull"
     FEED_ACK = "feed:ack"
     USERS_MANAGE = "users:manage"
@@ -102,6 +104,7 @@ TABLE: Final = MappingProxyType(
         Role.ADMIN: frozenset({P.USERS_MANAGE, P.KEYS_MANAGE, P.METRICS_READ, P.INSIGHT_READ}),
         Role.SUPERVISOR: frozenset(
             {
+                P.CITY_READ,
                 P.CALLS_READ,
                 P.CALLS_LISTEN,
                 P.CASES_READ,
@@ -123,6 +126,7 @@ TABLE: Final = MappingProxyType(
         ),
         Role.AGENT: frozenset(
             {
+                P.CITY_READ,
                 P.CALLS_READ,
                 P.CASES_READ,
                 P.CASES_READ_DRAFTS,
@@ -135,13 +139,14 @@ TABLE: Final = MappingProxyType(
                 P.CASES_ACCEPT,
             }
         ),
-        Role.DISPATCHER: frozenset({P.CASES_READ, P.FEED_PULL, P.FEED_ACK}),
+        Role.DISPATCHER: frozenset({P.CITY_READ, P.CASES_READ, P.FEED_PULL, P.FEED_ACK}),
         Role.AUDITOR: frozenset(
             {P.CALLS_READ, P.CASES_READ, P.CASES_READ_DRAFTS, P.AUDIT_READ, P.METRICS_READ, P.INSIGHT_READ}
         ),
-        Role.COMMAND: frozenset({P.CASES_READ, P.CASES_READ_EVIDENCE, P.CASES_ACT, P.CASES_COMMAND}),
+        Role.COMMAND: frozenset({P.CITY_READ, P.CASES_READ, P.CASES_READ_EVIDENCE, P.CASES_ACT, P.CASES_COMMAND}),
         Role.COLLECTOR: frozenset(
             {
+                P.CITY_READ,
                 P.CASES_READ,
                 P.CASES_READ_DRAFTS,
                 P.CASES_REGISTER,
@@ -151,9 +156,12 @@ TABLE: Final = MappingProxyType(
                 P.CASES_VERIFY,
             }
         ),
-        Role.UNIT: frozenset({P.CASES_READ, P.CASES_READ_EVIDENCE, P.CASES_ADD_EVIDENCE, P.CASES_ACT, P.CASES_HANDLE}),
+        Role.UNIT: frozenset(
+            {P.CITY_READ, P.CASES_READ, P.CASES_READ_EVIDENCE, P.CASES_ADD_EVIDENCE, P.CASES_ACT, P.CASES_HANDLE}
+        ),
         Role.INSPECTOR: frozenset(
             {
+                P.CITY_READ,
                 P.CALLS_READ,
                 P.CALLS_LISTEN,
                 P.CASES_READ,
@@ -167,6 +175,7 @@ TABLE: Final = MappingProxyType(
         ),
         Role.LEADER: frozenset(
             {
+                P.CITY_READ,
                 P.CASES_READ,
                 P.CASES_READ_EVIDENCE,
                 P.CASES_SUPERVISE,
@@ -175,8 +184,8 @@ TABLE: Final = MappingProxyType(
                 P.EVALUATION_READ,
             }
         ),
-        Role.ANALYST: frozenset({P.CASES_READ, P.INSIGHT_READ, P.EVALUATION_READ, P.EVALUATION_RECOMPUTE}),
-        Role.MAINTAINER: frozenset({P.LISTS_MANAGE, P.METRICS_READ}),
+        Role.ANALYST: frozenset({P.CITY_READ, P.CASES_READ, P.INSIGHT_READ, P.EVALUATION_READ, P.EVALUATION_RECOMPUTE}),
+        Role.MAINTAINER: frozenset({P.CITY_READ, P.LISTS_MANAGE, P.METRICS_READ}),
         Role.VOLUNTEER: frozenset({P.CASES_REGISTER, P.CASES_ADD_EVIDENCE}),
     }
 )
@@ -253,6 +262,7 @@ FOR_KEYS: Final = frozenset(
         P.AUDIT_READ,
         P.METRICS_READ,
         P.INSIGHT_READ,
+        P.CITY_READ,
     }
 )
 """What an API key can hold: reading and pulling, named one by one, so that nothing new is a key's by oversight. A

@@ -31,6 +31,31 @@ _GIVE_BACK: Final = Limit(2, LimitUnit.WORK_DAY)
 
 
 @dataclass(frozen=True, slots=True)
+class LikeSettings:
+    """What counts as near, recent, alike and hot. Metres, hours, shares of 0 to 1."""
+
+    near_m: float = 50.0
+    within_h: float = 24.0
+    words_near: float = 0.25
+    """Likeness of words that is asked beside a place that is near, where the category is another."""
+    words_alone: float = 0.6
+    """Likeness that is asked where one of the two has no place."""
+    hot_callers: int = 5
+    hot_m: float = 300.0
+    hot_within_h: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name, most in (("near_m", 1_000), ("hot_m", 2_000), ("within_h", 720), ("hot_within_h", 720)):
+            if not 0 < getattr(self, name) <= most:
+                raise ValueError(f"alike.{name} = {getattr(self, name)!r} must be above 0 and at most {most}")
+        for name in ("words_near", "words_alone"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"alike.{name} = {getattr(self, name)!r} must be above 0 and at most 1")
+        if self.hot_callers < 2:
+            raise ValueError(f"alike.hot_callers = {self.hot_callers!r} must be 2 at least: one caller is no crowd")
+
+
+@dataclass(frozen=True, slots=True)
 class CitySettings:
     """The rules of one city. Limits are of their own kind of time: ``urgent_*`` run on the clock, ``work_*`` on the
     working calendar.
@@ -54,6 +79,8 @@ class CitySettings:
     """The machine gives the order by itself when the responsibility list names the unit."""
     work_periods: tuple[str, ...] = WORK_PERIODS
     lamps: LampSettings = DEFAULT_LAMPS
+    alike: LikeSettings = LikeSettings()
+    """When two cases may be one matter, and when many make a hot spot."""
 
     def limit_of(self, phase: str) -> Limit:
         """The limit of a phase that has one limit for every case. Raises KeyError for ``sign`` and ``handle``."""
@@ -86,6 +113,9 @@ def read(path: Path) -> CitySettings:
         sign_danger = "0.25 urgent_hour"
         [lamps]             # hours of the clock after the due
         red_after_h = 48
+        [alike]             # metres, hours, shares: LikeSettings
+        near_m = 50
+        within_h = 24
 
     Raises CitySettingsError, also for a key that is none.
     """
@@ -94,7 +124,7 @@ def read(path: Path) -> CitySettings:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
         raise CitySettingsError(f"{path} cannot be read as TOML: {fault}") from None
     values: dict[str, Any] = {}
-    limits, lamps = _table(path, given, "limits"), _table(path, given, "lamps")
+    limits, lamps, alike = (_table(path, given, name) for name in ("limits", "lamps", "alike"))
     for key, value in limits.items():
         if key not in _LIMITS:
             raise CitySettingsError(f"{path}: limits.{key} is none of {', '.join(_LIMITS)}")
@@ -102,6 +132,8 @@ def read(path: Path) -> CitySettings:
     try:
         if lamps:
             values["lamps"] = LampSettings(**lamps)
+        if alike:
+            values["alike"] = LikeSettings(**alike)
         if "work_periods" in given:
             values["work_periods"] = tuple(given.pop("work_periods"))
             parse_periods(values["work_periods"])
@@ -110,7 +142,7 @@ def read(path: Path) -> CitySettings:
     if not isinstance(by_rule := given.pop("dispatch_by_rule", True), bool):
         raise CitySettingsError(f"{path}: dispatch_by_rule = {by_rule!r} must be true or false")
     if given:
-        known = "dispatch_by_rule, work_periods, [limits], [lamps]"
+        known = "dispatch_by_rule, work_periods, [limits], [lamps], [alike]"
         raise CitySettingsError(f"{path}: {', '.join(sorted(given))}: there are only {known}")
     return CitySettings(**values, dispatch_by_rule=by_rule)
 

@@ -63,6 +63,11 @@ def _mark_sounds() -> tuple[tuple[tuple[str, ...], str, str], ...]:
     return tuple((tuple(sound(character) for character in mark), mark, kind) for mark, kind in marks)
 
 
+def is_numeral(character: str) -> bool:
+    """Whether ``character`` is one of the numerals of an address: 一, 两, 幺, 十, 5 …"""
+    return character in _DIGITS or character in _TENS
+
+
 def _value(text: str) -> int | None:
     """The number that numerals say: 五十八, 一百二十, 一百二 (120), 幺三八, 58. None for none."""
     if not text:
@@ -161,6 +166,15 @@ def numbers(text: str) -> list[Said]:
             break
         at += 1
     return found
+
+
+def bare(text: str, start: int) -> Said | None:
+    """A number of two characters or more that stands at ``start`` without a mark: 榆泉路三百三."""
+    end = start
+    while end < len(text) and end - start < _LONGEST and (text[end] in _DIGITS or text[end] in _TENS):
+        end += 1
+    value = _value(text[start:end]) if end - start > 1 else None
+    return Said(NUMBER, (value,), start, end) if value else None
 
 
 _WAY: Final = re.compile(

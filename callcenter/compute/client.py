@@ -38,6 +38,8 @@ _LOAD_S = 120.0
 _LAG_S = 2.0
 """A leg lags this much: the machine is full, whatever was measured at start."""
 _PIECE = 1 << 16
+PLACES = "places.json"
+"""In the data folder's ``run``: the city's names (``city.names_file``), for the router."""
 _WRITE_HIGH = 4 << 20
 """Bytes waiting in the socket's buffer from which on audio stays in the legs' own, bounded ones."""
 _BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0)
@@ -531,6 +533,7 @@ class ComputeClient:
             "threads": self._threads,
             "factor": self._factor,
             "stamps": str(settings.data_dir / "run"),
+            "places": str(settings.data_dir / "run" / PLACES),
         }
 
 

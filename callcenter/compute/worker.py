@@ -88,11 +88,19 @@ class Routing:
                     log.warning("shadow left behind: this text is not judged", waiting=SHADOW_BACKLOG)
 
     def _load(self, version: str) -> Any:
+        from classifier.gazetteer import Gazetteer
         from classifier.router import Router
 
         began = time.monotonic()
+        try:
+            named = str(self._config.get("places") or "")
+            places = Gazetteer.read(Path(named)) if named else None
+        except (OSError, ValueError) as error:  # then places are read as where no city is known
+            log.error("names of the city not read", error=type(error).__name__)
+            places = None
         folder = Path(self._config["models_dir"]) / "router"
-        router = Router.load(folder / version if version else folder if folder.is_dir() else None)
+        found = folder / version if version else folder if folder.is_dir() else None
+        router = Router.load(found, gazetteer=places)
         router.route("路灯坏了")  # jieba builds its dictionary at the first cut: not while a caller waits
         log.info("router loaded", version=router.version, seconds=round(time.monotonic() - began, 2))
         return router

@@ -50,14 +50,6 @@ class Hotline:
     def start(self) -> "Hotline":
         """Start the process and wait until it says it is ready. Raises HotlineFault with the end of its log."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        env = {name: value for name, value in os.environ.items() if not name.startswith("CALLCENTER_")}
-        env |= {
-            "CALLCENTER_DATA_DIR": str(self.data_dir),
-            "CALLCENTER_HTTP_PORT": "0",
-            "PYTHONUNBUFFERED": "1",
-            "OMP_NUM_THREADS": "1",
-            **self.env,
-        }
         out = (self.data_dir / "serve.out").open("w+")
         with self.log_path.open("a") as log:
             self.process = subprocess.Popen(
@@ -65,7 +57,7 @@ class Hotline:
                 stdout=out,
                 stderr=log,
                 text=True,
-                env=env,
+                env=self._environment(),
                 cwd=REPOSITORY,
                 start_new_session=True,
             )
@@ -87,6 +79,30 @@ class Hotline:
         if found := re.search(r"(/setup\?token=\S+)", said):
             self.setup_path = found[1]
         return self
+
+    def _environment(self) -> dict[str, str]:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("CALLCENTER_")}
+        return env | {
+            "CALLCENTER_DATA_DIR": str(self.data_dir),
+            "CALLCENTER_HTTP_PORT": "0",
+            "PYTHONUNBUFFERED": "1",
+            "OMP_NUM_THREADS": "1",
+            **self.env,
+        }
+
+    def command(self, *arguments: str) -> str:
+        """What ``callcenter …`` writes, on this hotline's data. Raises HotlineFault when it fails."""
+        done = subprocess.run(
+            [sys.executable, "-m", "callcenter", *arguments],
+            capture_output=True,
+            text=True,
+            env=self._environment(),
+            cwd=REPOSITORY,
+            check=False,
+        )
+        if done.returncode:
+            raise HotlineFault(f"callcenter {' '.join(arguments)}: {done.stdout}{done.stderr}")
+        return done.stdout
 
     def tail(self, lines: int = 30) -> str:
         """The end of the log."""

@@ -43,6 +43,8 @@ def test_what_the_file_says_is_taken_and_the_rest_is_as_by_default(tmp_path: Pat
         ('[limits]\nsign = "-1 work_day"', r"limits\.sign"),
         ("[lamps]\nred_after_h = 1", "red not before yellow"),
         ("[lamps]\nblue = 1", "blue"),
+        ("[alike]\nnear_m = 0", r"alike\.near_m = 0 must be above 0"),
+        ("[alike]\nhot_callers = 1", "one caller is no crowd"),
         ('work_periods = ["25:00-26:00"]', "25:00-26:00"),
         ("dispatch_by_rule = 1", "true or false"),
         ("colour = 1", "colour: there are only"),
