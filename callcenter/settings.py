@@ -92,6 +92,10 @@ class Settings(BaseSettings):
         None, description="a TOML file of the city's limits, lamps and working hours (docs/deadlines.md); none: ours"
     )
 
+    resident_looks_per_hour: int = Field(
+        200, ge=1, description="looks at people, houses and organisations that one person may take in an hour"
+    )
+
     # -- jobs, lamps, messages --------------------------------------------------------------------------------------
     job_first_wait_s: float = Field(5, gt=0, description="a failed job waits so long, then twice as long each time")
     job_longest_wait_s: float = Field(3600, gt=0, description="the longest wait between two attempts of a job")

@@ -124,6 +124,19 @@ ROOMS: dict[str, dict[str, Permission | None]] = {
         "POST /api/v1/units": Permission.LISTS_MANAGE,
         "PATCH /api/v1/units/{code}": Permission.LISTS_MANAGE,
     },
+    "residents": {
+        "POST /api/v1/residents/looks": Permission.CITY_READ_PEOPLE,
+        "POST /api/v1/residents/dossiers": Permission.CITY_READ_PEOPLE,
+        "GET /api/v1/forms": Permission.CITY_READ,
+        "GET /api/v1/forms/{form}": Permission.CITY_READ,
+    },
+    "registries": {
+        "GET /api/v1/registries": Permission.CITY_READ,
+        "GET /api/v1/registries/{registry}/entries": Permission.CITY_READ,
+        "GET /api/v1/registries/{registry}/entries/{code}": Permission.CITY_READ,
+        "GET /api/v1/registries/{registry}/near": Permission.CITY_READ,
+        "POST /api/v1/registries/{registry}/entries/{code}/particulars": Permission.CITY_READ_PEOPLE_FULL,
+    },
     "ground": {
         "GET /api/v1/city/areas-at": Permission.CITY_READ,
         "POST /api/v1/city/places": Permission.CITY_READ,

@@ -58,7 +58,14 @@ class Permission(StrEnum):
     LISTS_MANAGE = "lists:manage"
     """Units, areas, responsibility lists, calendar, knowledge base."""
     CITY_READ = "city:read"
-    """Maps, places, parts and registries: what lies where. Nobody's particulars."""
+    """Maps, places, parts, registries, forms of departments: what lies where. Nobody's particulars."""
+    CITY_VIEW_CAMERAS = "city:view_cameras"
+    """Streams of cameras whose owner wants to be asked; each showing is audited. Those of open ones need no more than
+    ``city:read``, of closed ones nobody's get out."""
+    CITY_READ_PEOPLE = "city:read_people"
+    """People, houses and organisations, for a purpose that is named; masked, each look audited and counted."""
+    CITY_READ_PEOPLE_FULL = "city:read_people_full"
+    """The same whole. For who answers for the service: the rest reads masked ones, and asks."""
     FEED_PULL = "feed:pull"
     FEED_ACK = "feed:ack"
     USERS_MANAGE = "users:manage"
@@ -105,6 +112,9 @@ TABLE: Final = MappingProxyType(
         Role.SUPERVISOR: frozenset(
             {
                 P.CITY_READ,
+                P.CITY_READ_PEOPLE,
+                P.CITY_READ_PEOPLE_FULL,
+                P.CITY_VIEW_CAMERAS,
                 P.CALLS_READ,
                 P.CALLS_LISTEN,
                 P.CASES_READ,
@@ -127,6 +137,7 @@ TABLE: Final = MappingProxyType(
         Role.AGENT: frozenset(
             {
                 P.CITY_READ,
+                P.CITY_READ_PEOPLE,
                 P.CALLS_READ,
                 P.CASES_READ,
                 P.CASES_READ_DRAFTS,
@@ -143,10 +154,21 @@ TABLE: Final = MappingProxyType(
         Role.AUDITOR: frozenset(
             {P.CALLS_READ, P.CASES_READ, P.CASES_READ_DRAFTS, P.AUDIT_READ, P.METRICS_READ, P.INSIGHT_READ}
         ),
-        Role.COMMAND: frozenset({P.CITY_READ, P.CASES_READ, P.CASES_READ_EVIDENCE, P.CASES_ACT, P.CASES_COMMAND}),
+        Role.COMMAND: frozenset(
+            {
+                P.CITY_READ,
+                P.CITY_READ_PEOPLE,
+                P.CITY_VIEW_CAMERAS,
+                P.CASES_READ,
+                P.CASES_READ_EVIDENCE,
+                P.CASES_ACT,
+                P.CASES_COMMAND,
+            }
+        ),
         Role.COLLECTOR: frozenset(
             {
                 P.CITY_READ,
+                P.CITY_READ_PEOPLE,
                 P.CASES_READ,
                 P.CASES_READ_DRAFTS,
                 P.CASES_REGISTER,
@@ -162,6 +184,7 @@ TABLE: Final = MappingProxyType(
         Role.INSPECTOR: frozenset(
             {
                 P.CITY_READ,
+                P.CITY_READ_PEOPLE,
                 P.CALLS_READ,
                 P.CALLS_LISTEN,
                 P.CASES_READ,

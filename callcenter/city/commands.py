@@ -28,6 +28,13 @@ FOLDER: Final = (
     (kinds.ORGANISATIONS, "enterprises.csv"),
     (registries.CAMERAS, "cameras.csv"),
     (registries.RISK_SOURCES, "risk_sources.csv"),
+    (registries.DEVICES, "devices.csv"),
+    (registries.DUTY_HOLDERS, "duty_holders.csv"),
+    (registries.MEETING_LINKS, "meeting_links.csv"),
+    (registries.RESOURCES, "resources.csv"),
+    (registries.CONNECTORS, "connectors.csv"),
+    (kinds.FORMS, "forms.csv"),
+    (kinds.FORM_RECORDS, "form_records.csv"),
 )
 """The files of a whole city, in the order in which one needs another."""
 

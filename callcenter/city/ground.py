@@ -196,3 +196,41 @@ class Registered(Base):
     lat: Mapped[float | None]
     cell: Mapped[int | None] = mapped_column(BigInteger)
     particulars: Mapped[dict[str, Any]]
+
+
+class FormField(Base):
+    """One field of a form that a department keeps on enterprises (表单项): 13 departments, 105 forms, 1,600 of them."""
+
+    __tablename__ = "form_fields"
+
+    import_id: Mapped[int] = mapped_column(ForeignKey("city_imports.id"), primary_key=True, autoincrement=False)
+    code: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """``<form>:<field>``."""
+    form: Mapped[str] = mapped_column(String(24))
+    title: Mapped[str] = mapped_column(String(80))
+    """Of the form: the same in each of its fields."""
+    unit: Mapped[str] = mapped_column(String(24))
+    """The code of the department whose form it is: the same in each of its fields."""
+    field: Mapped[str] = mapped_column(String(32))
+    label: Mapped[str] = mapped_column(String(60))
+    form_of: Mapped[str] = mapped_column(String(8))
+    """What a value is: text, number, day, flag."""
+    personal: Mapped[bool]
+    """Tells of a person: masked for everyone who may not see people whole."""
+    place: Mapped[int]
+    """The row of the file: the order in which fields are shown."""
+
+
+class FormRecord(Base):
+    """A form as a department filled it in for one organisation. Read only through ``dossier``, which audits."""
+
+    __tablename__ = "form_records"
+    __table_args__ = (Index(None, "import_id", "organisation"),)
+
+    import_id: Mapped[int] = mapped_column(ForeignKey("city_imports.id"), primary_key=True, autoincrement=False)
+    code: Mapped[str] = mapped_column(String(32), primary_key=True)
+    form: Mapped[str] = mapped_column(String(24))
+    organisation: Mapped[str] = mapped_column(String(32))
+    recorded_on: Mapped[date | None]
+    given: Mapped[dict[str, Any]]
+    """Values by field, as ``FormField.form_of`` says: text, number, ISO day, true or false."""

@@ -33,13 +33,15 @@ from callcenter.city.ground import (
     AreaShape,
     Asset,
     CityImport,
+    FormField,
+    FormRecord,
     House,
     Organisation,
     Person,
     Place,
     Registered,
 )
-from callcenter.city.kinds import ADDRESSES, AREAS, KINDS, PLACES, UNITS, Known
+from callcenter.city.kinds import ADDRESSES, AREAS, FORM_RECORDS, FORMS, KINDS, PLACES, UNITS, Known
 from callcenter.city.model import TREE, Area, Unit
 from callcenter.storage.base import Base
 from callcenter.storage.engine import Database
@@ -53,7 +55,10 @@ KEPT: Final = 1
 """Versions kept beside the one in force, to go back to."""
 ABANDONED_AFTER: Final = timedelta(hours=12)
 """An import that has been loading for so long was killed; its rows are swept away."""
-ROW_TABLES: Final = (AreaShape, Place, Address, Asset, House, Person, Organisation, Registered)
+ROW_TABLES: Final = (
+    *(AreaShape, Place, Address, Asset, House, Person, Organisation, Registered),
+    *(FormField, FormRecord),
+)
 
 Progress = Callable[[int, int], None]
 """Told (bytes read, bytes in all) now and then."""
@@ -301,6 +306,14 @@ async def _known(db: Database, datum: str, kind: str) -> Known:
         places: frozenset[str] = frozenset()
         if kind == ADDRESSES and PLACES in versions:
             places = frozenset(await session.scalars(select(Place.code).where(Place.import_id == versions[PLACES])))
+        fields: dict[str, dict[str, tuple[str, str]]] = {}
+        if kind == FORM_RECORDS and FORMS in versions:
+            asked = select(FormField.form, FormField.field, FormField.label, FormField.form_of)
+            # Labels first: a label that is another field's code names that other field.
+            rows = (await session.execute(asked.where(FormField.import_id == versions[FORMS]))).all()
+            for name in ("label", "field"):
+                for one in rows:
+                    fields.setdefault(one.form, {})[getattr(one, name)] = (one.field, one.form_of)
         shapes: list[bytes] = []
         if AREAS in versions:
             top = select(AreaShape.shape).join(Area, Area.code == AreaShape.code)
@@ -313,7 +326,7 @@ async def _known(db: Database, datum: str, kind: str) -> Known:
     standards = [taxonomy.load(name) for name in taxonomy.standards()]
     parts = [entry.category for one in standards for entry in one.entries if entry.category.kind == "part"]
     categories = frozenset(category.code for category in parts)
-    return Known(datum, units, places, bounds, categories)
+    return Known(datum, units, places, bounds, categories, fields=fields)
 
 
 def _bounds(shapes: list[bytes]) -> tuple[float, ...] | None:
@@ -324,7 +337,7 @@ async def _rows(db: Database, begun: CityImport, kind: str, source: Source, datu
     """Load the rows unseen. How many; faults say why they must not come into force."""
     what = KINDS[kind]
     known = await _known(db, datum, kind)
-    rows = rows_of(source.records(), what.columns, what.needs, faults, most=what.most)
+    rows = rows_of(source.records(), what.columns, what.needs, faults, most=what.most, private=what.private)
 
     def some() -> list[dict[str, Any]]:
         batch: list[dict[str, Any]] = []

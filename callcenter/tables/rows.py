@@ -63,13 +63,15 @@ class Faults(list[Fault]):
 
 @dataclass(slots=True)
 class Row:
-    """One row while it is read; its faults go to ``faults``. ``geometry``: of a feature of a map."""
+    """One row while it is read; its faults go to ``faults``. ``geometry``: of a feature of a map. ``private``: it tells
+    of people, so faults, which are kept and shown, say where and what to mend and repeat no cell."""
 
     number: int
     cells: Mapping[str, str]
     faults: list[Fault]
     geometry: Any = None
     bad: bool = field(default=False)
+    private: bool = False
 
     def fault(self, column: str, mend: str) -> None:
         """Something is wrong with a cell."""
@@ -77,7 +79,8 @@ class Row:
             self.faults.rows += 1
         self.bad = True
         if len(self.faults) < MOST_FAULTS:
-            self.faults.append(Fault(self.number, column, self.cells.get(column, "")[:SHOWN], mend))
+            shown = "" if self.private else self.cells.get(column, "")[:SHOWN]
+            self.faults.append(Fault(self.number, column, shown, mend))
 
     def text(self, column: str, longest: int, *, needed: bool = True) -> str:
         """A cell of text; with ``needed`` it must hold something."""
@@ -176,9 +179,10 @@ def rows_of(
     faults: list[Fault],
     *,
     most: int = MOST_LISTED,
+    private: bool = False,
 ) -> Iterator[Row]:
-    """The rows below the columns. ``columns``: their names with what else they are called. Raises TableRefused for a
-    file whose rows cannot be told apart, or with more than ``most``."""
+    """The rows below the columns. ``columns``: their names with what else they are called; ``private``: no fault
+    repeats a cell. Raises TableRefused for a file whose rows cannot be told apart, or with more than ``most``."""
     names = {alias: name for name, aliases in columns.items() for alias in (name, *aliases)}
     head: list[str] | None = None
     count = 0
@@ -187,7 +191,7 @@ def rows_of(
         if head is None:
             if not any(cell.strip() for cell in cells) or cells[0].startswith("#"):
                 continue
-            head = _head(record.number, cells, names, needs)
+            head = _head(record.number, cells, names, needs, private)
             continue
         if record.geometry is None and not any(cell.strip() for cell in cells):
             continue
@@ -195,7 +199,7 @@ def rows_of(
         if count > most:
             raise TableRefused([Fault(record.number, "file", f"row {count}", f"has more than {most} rows: split it")])
         given = {name: cell.strip() for name, cell in zip(head, cells, strict=False)}
-        row = Row(record.number, given, faults, record.geometry)
+        row = Row(record.number, given, faults, record.geometry, private=private)
         if len(cells) != len(head):
             row.fault(head[0], f"the row has {len(cells)} cells, the columns are {len(head)}: a comma in a cell?")
         yield row
@@ -203,17 +207,21 @@ def rows_of(
         raise TableRefused([Fault(0, "file", "", f"has no rows below the columns {', '.join(sorted(needs))}")])
 
 
-def _head(number: int, cells: Sequence[str], names: Mapping[str, str], needs: frozenset[str]) -> list[str]:
+def _head(
+    number: int, cells: Sequence[str], names: Mapping[str, str], needs: frozenset[str], private: bool
+) -> list[str]:
     faults: list[Fault] = []
     head: list[str] = []
-    for cell in cells:
+    for place, cell in enumerate(cells, 1):
+        # A file without its columns begins with somebody's row.
+        shown = f"column {place}" if private else cell[:SHOWN]
         name = names.get(plain(cell).casefold())
         if name is None:
             # A misspelt column that is passed over would give every matter to the street.
             known = ", ".join(dict.fromkeys(names.values()))
-            faults.append(Fault(number, "columns", cell[:SHOWN], f"is no column, they are {known}"))
+            faults.append(Fault(number, "columns", shown, f"is no column, they are {known}"))
         elif name in head:
-            faults.append(Fault(number, "columns", cell[:SHOWN], "is there twice: take one out"))
+            faults.append(Fault(number, "columns", shown, "is there twice: take one out"))
         head.append(name or "")
     faults.extend(Fault(number, "columns", name, "is missing: add it") for name in sorted(needs - set(head)))
     if faults:

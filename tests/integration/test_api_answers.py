@@ -10,7 +10,7 @@ import pytest
 from callcenter import clock
 from callcenter.cases import locating
 from callcenter.insight.versions import RouterVersions
-from tests import ground
+from tests import city_people, ground
 from tests.api import PASSWORD, Api, Told, api, told, write
 from tests.contract import Checked
 from tests.house import COVER, QUARREL, House
@@ -339,6 +339,73 @@ async def test_city(api: Api, checked: Checked) -> None:
     await ask(keeper, "DELETE", f"{V1}/calendar/{day}")
     await ask(keeper, "DELETE", f"{V1}/calendar/{day}")
     checked.whole("city")
+
+
+async def test_residents(api: Api, checked: Checked) -> None:
+    ask, house = checked.ask, House(api)
+    await city_people.settled(api.services.db)
+    await city_people.load(api.services.db, "forms", city_people.forms_table())
+    await city_people.load(api.services.db, "form_records", city_people.records_table())
+    few = api.services.settings.model_copy(update={"resident_looks_per_hour": 12})
+    object.__setattr__(api.services, "settings", few)
+    agent, chief, worker = await house.one("agent"), await house.one("supervisor"), await house.one("unit")
+    case = (await house.reported(lat=city_people.DOOR.lat, lon=city_people.DOOR.lon))["number"]
+    path = f"{V1}/residents/looks"
+    for where in (
+        *({"by": "address", "code": "a-12"}, {"by": "house", "code": "h-1"}, {"by": "person", "code": "p-1"}),
+        *({"by": "organisation", "code": city_people.SHOP}, {"by": "point", "lat": 31.03, "lon": 112.2}),
+        *({"by": "case"}, {"by": "house", "code": "none"}),
+    ):
+        await ask(agent, "POST", path, json={**where, "purpose": "case", "case": case})
+    visit = {"by": "house", "code": "h-1", "purpose": "visit"}
+    await ask(chief, "POST", path, json={**visit, "full": True})
+    await ask(agent, "POST", path, json={**visit, "full": True})
+    await ask(worker, "POST", path, json=visit)
+    await ask(agent, "POST", path, json={**visit, "case": str(uuid4())})
+    dossier = {"organisation": city_people.SHOP, "purpose": "supervision"}
+    found = await ask(agent, "POST", f"{V1}/residents/dossiers", json=dossier)
+    assert found["records"] == 3
+    await ask(chief, "POST", f"{V1}/residents/dossiers", json={**dossier, "full": True})
+    await ask(agent, "POST", f"{V1}/residents/dossiers", json={**dossier, "organisation": "none"})
+    await ask(agent, "POST", f"{V1}/residents/dossiers", json={**dossier, "purpose": "statistics"})
+    for _ in range(4):
+        await ask(agent, "POST", path, json=visit)
+    assert f"POST {path} 429" in checked.asked
+    await ask(agent, "POST", f"{V1}/residents/dossiers", json=dossier)
+    forms = await ask(worker, "GET", f"{V1}/forms")
+    assert [(one["code"], one["fields"]) for one in forms["items"]] == [("gs-01", 4), ("rs-01", 4)]
+    one = await ask(worker, "GET", f"{V1}/forms/gs-01")
+    assert [field["label"] for field in one["fields"]] == ["注册资本（万元）", "联系人", "联系电话", "经营范围"]
+    await ask(worker, "GET", f"{V1}/forms/none")
+    checked.whole("residents")
+
+
+async def test_registries(api: Api, checked: Checked) -> None:
+    ask, house = checked.ask, House(api)
+    await city_people.settled(api.services.db)
+    await city_people.registered(api.services.db)
+    worker, chief, volunteer = await house.one("unit"), await house.one("supervisor"), await house.one("volunteer")
+    names = [one["name"] for one in (await ask(worker, "GET", f"{V1}/registries"))["items"]]
+    assert len(names) == 7
+    for name in names:
+        path = f"{V1}/registries/{name}"
+        listed = await ask(worker, "GET", f"{path}/entries")
+        assert listed["items"], name
+        for entry in listed["items"]:
+            await ask(chief, "GET", f"{path}/entries/{entry['code']}")
+        await ask(worker, "GET", f"{path}/near", params={"lat": 31.03, "lon": 112.2})
+        await ask(worker, "GET", f"{path}/entries/none")
+        await ask(volunteer, "GET", f"{path}/entries")
+    await ask(worker, "GET", f"{V1}/registries/none/entries")
+    await ask(worker, "GET", f"{V1}/registries/cameras/near")
+    await ask(worker, "GET", f"{V1}/registries/cameras/near", params={"lat": 31.03, "lon": 112.2, "within_m": 1e9})
+    path = f"{V1}/registries/duty_holders/entries"
+    told = await ask(chief, "POST", f"{path}/m-1/particulars", json={"purpose": "emergency"})
+    assert told["particulars"]["phone"] == "13900139999"
+    await ask(chief, "POST", f"{path}/none/particulars", json={"purpose": "emergency"})
+    await ask(chief, "POST", f"{path}/m-1/particulars", json={"purpose": "case"})
+    await ask(worker, "POST", f"{path}/m-1/particulars", json={"purpose": "emergency"})
+    checked.whole("registries")
 
 
 async def test_knowledge(api: Api, checked: Checked) -> None:

@@ -142,6 +142,7 @@ async def test_no_body_is_a_fault_of_the_server(api: Api, everyone: Everyone) ->
         for part in ("user_id", "sheet_id", "joint_id"):
             path = path.replace(f"{{{part}}}", str(uuid4()))
         path = path.replace("{code}", "x-1").replace("{police_number}", "JM-1").replace("{version}", "none")
+        path = path.replace("{registry}", "duty_holders")
         headers = {"Content-Type": "application/json", "Idempotency-Key": "hostile-1"}
         for body in bodies(checked.document, wanted["schema"]):
             headers["Idempotency-Key"] = uuid4().hex
@@ -162,6 +163,7 @@ async def test_no_query_is_a_fault_of_the_server(api: Api, everyone: Everyone) -
             continue
         client = await everyone.who_may(NEEDS.get(name))
         path = path.replace("{case}", case["id"]).replace("{code}", "x").replace("{box}", "red")
+        path = path.replace("{registry}", "cameras")
         good = {one["name"]: sample(checked.document, one["schema"]) for one in found if one.get("required")}
         for one in found:
             if one["name"] == "wait":

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from api.security import RateLimit
 from callcenter.access import passwords, tokens
-from callcenter.access.masking import mask_number, mask_text
+from callcenter.access.masking import (
+    is_identity_number,
+    mask_identifiers,
+    mask_name,
+    mask_number,
+    mask_personal,
+    mask_text,
+    names_a_person,
+)
 from callcenter.access.permissions import (
     EDITS,
     FOR_KEYS,
@@ -49,7 +57,7 @@ def test_an_unknown_role_beside_a_known_one_adds_nothing() -> None:
 
 def test_a_unit_sees_no_draft_no_full_number_and_decides_nothing() -> None:
     unit = permissions_of(["dispatcher"])
-    assert unit == {P.CASES_READ, P.FEED_PULL, P.FEED_ACK}
+    assert unit == {P.CASES_READ, P.CITY_READ, P.FEED_PULL, P.FEED_ACK}
     assert not unit & {P.CASES_READ_DRAFTS, P.CASES_READ_PARTICULARS, P.CASES_CONFIRM, P.CALLS_READ, P.CALLS_LISTEN}
 
 
@@ -121,6 +129,15 @@ def test_a_units_person_has_no_role_that_sees_all_cases() -> None:
     for role in set(Role) - {Role.UNIT}:
         assert (why_apart([Role.UNIT, role]) is not None) == (P.CASES_READ in TABLE[role]), role
     assert why_apart([Role.UNIT]) is None
+
+
+def test_people_are_seen_whole_by_whoever_answers_for_the_service_alone() -> None:
+    assert {role for role in Role if P.CITY_READ_PEOPLE_FULL in TABLE[role]} == {Role.SUPERVISOR}
+    looks = {role for role in Role if P.CITY_READ_PEOPLE in TABLE[role]}
+    assert looks == {Role.SUPERVISOR, Role.AGENT, Role.COMMAND, Role.COLLECTOR, Role.INSPECTOR}
+    assert {role for role in Role if P.CITY_READ in TABLE[role]} >= looks | {Role.UNIT, Role.MAINTAINER}
+    assert {role for role in Role if P.CITY_VIEW_CAMERAS in TABLE[role]} == {Role.SUPERVISOR, Role.COMMAND}
+    assert {one for one in FOR_KEYS if one.startswith("city:")} == {P.CITY_READ}, "a purpose is a person's"
 
 
 def test_reading_figures_does_not_have_them_counted_again() -> None:
@@ -310,3 +327,65 @@ def test_a_masked_text_is_as_long_and_shows_no_long_number(text: str) -> None:
 def test_no_number_shows_more_than_ten_digits(number: str) -> None:
     masked = mask_number(number)
     assert sum(letter != "*" for letter in masked.removeprefix("+86").removeprefix("0086")) <= 10
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("张三", "张*"),
+        ("张小丽", "张**"),
+        ("欧阳建国", "欧阳**"),
+        ("欧阳修", "欧阳*"),
+        ("欧阳", "欧*"),
+        ("赵", "*"),
+        (" 张三 ", "张*"),
+        ("买买提·艾力", "买*****"),
+        ("", ""),
+        ("  ", ""),
+    ],
+)
+def test_names_keep_the_surname(name: str, shown: str) -> None:
+    assert mask_name(name) == shown
+
+
+def test_an_identity_number_has_a_day_of_birth_and_a_check() -> None:
+    assert is_identity_number("11010519491231002X")
+    assert is_identity_number("11010519491231002x")
+    for other in (
+        *("110105194912310021", "11010519491331002X", "91420802MA4TEST01X", "11010519491231002", "", "X" * 18),
+        *("１１０１０５１９４９１２３１００２X", " 11010519491231002X"),
+    ):
+        assert not is_identity_number(other), other
+    assert names_a_person("13800138000")
+    assert not names_a_person("12319")
+    assert not names_a_person("h-13800138000-1")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("13800138000", "138****8000"),
+        ("13800138000 张三", "1" + "*" * 13),
+        ("张三13800138000", "张" + "*" * 12),
+        ("13800138000/13900139000", "138" + "*" * 16 + "9000"),
+        ("11010519491231002X", "110105********002X"),
+        ("王老板", "王**"),
+        ("3栋", "3*"),
+        ("", ""),
+    ],
+)
+def test_what_is_personal_is_masked_whatever_it_is(value: str, shown: str) -> None:
+    assert mask_personal(value) == shown
+
+
+def test_numbers_of_enterprises_are_for_all_to_read() -> None:
+    text = "91420802MA4TEST01X，许可证4208021234567，电话138 0013 8000或13900139000，法人11010519491231002X"
+    assert mask_identifiers(text) == (
+        "91420802MA4TEST01X，许可证4208021234567，电话138******8000或139****9000，法人110105********002X"
+    )
+
+
+@given(st.text(max_size=40))
+def test_nothing_personal_is_ever_shown_whole(value: str) -> None:
+    assert mask_personal(value) == "" or mask_personal(value) != value.strip() or "*" in value
+    assert mask_name(value) == "" or "*" in mask_name(value)
