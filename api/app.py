@@ -19,9 +19,12 @@ from api.v1 import (
     calendar,
     calls,
     cases,
+    devices,
     dispatch,
     evaluation,
     evidence,
+    field,
+    inboxes,
     insight,
     joint,
     knowledge,
@@ -31,11 +34,14 @@ from api.v1 import (
     police,
     register,
     responsibility,
+    risks,
     search,
     session,
     supervision,
+    tasks,
     units,
 )
+from callcenter.city.city import City
 from callcenter.insight.versions import RouterVersions
 
 DESCRIPTION: Final = """\
@@ -65,6 +71,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.probe = health.Probe()
     app.state.metrics = metrics.Metrics()
     app.state.arrivals = dispatch.Arrivals()
+    app.state.ground = City(services.db)
     if services.sequencer is not None:
         services.sequencer.on_placed(app.state.arrivals.tell)
     app.state.versions = RouterVersions(services.db, services.bus, services.settings)
@@ -88,6 +95,11 @@ def create_app(services: Services) -> FastAPI:
         lists,
         calendar,
         units,
+        inboxes,
+        field,
+        tasks,
+        risks,
+        devices,
         knowledge,
         links,
         joint,
