@@ -19,6 +19,7 @@ from api.v1 import (
     calendar,
     calls,
     cases,
+    city,
     devices,
     dispatch,
     evaluation,
@@ -41,7 +42,6 @@ from api.v1 import (
     tasks,
     units,
 )
-from callcenter.city.city import City
 from callcenter.insight.versions import RouterVersions
 
 DESCRIPTION: Final = """\
@@ -71,7 +71,6 @@ def create_app(services: Services) -> FastAPI:
     app.state.probe = health.Probe()
     app.state.metrics = metrics.Metrics()
     app.state.arrivals = dispatch.Arrivals()
-    app.state.ground = City(services.db)
     if services.sequencer is not None:
         services.sequencer.on_placed(app.state.arrivals.tell)
     app.state.versions = RouterVersions(services.db, services.bus, services.settings)
@@ -95,6 +94,7 @@ def create_app(services: Services) -> FastAPI:
         lists,
         calendar,
         units,
+        city,
         inboxes,
         field,
         tasks,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from callcenter.access.service import AccessService
     from callcenter.bus import Bus
     from callcenter.calls.desk import Desk
+    from callcenter.city.city import City
     from callcenter.dispatch.feed import FeedSequencer
     from callcenter.insight.drift import DriftWatch
     from callcenter.storage.engine import Database
@@ -64,5 +65,7 @@ class Services:
     """Whether what people call about is still what the router knows; None: not measured here."""
     desk: "Desk | None" = None
     """The desk that the line asks who is signed in; None: the pages make one of their own."""
+    city: "City | None" = None
+    """Maps and names of the city; None: a route that needs them makes one of its own."""
     line_status: Callable[[], Mapping[str, Any]] = no_line
     """Asterisk and AMI: {"asterisk": "own"|"external"|"none", "ami": bool, "up": bool, …}; cheap, no I/O."""

@@ -25,7 +25,7 @@ from callcenter.calls.ledger import CallLedger
 from callcenter.calls.line import Line
 from callcenter.calls.recovery import Recovery
 from callcenter.calls.session import Parts
-from callcenter.cases import city_settings
+from callcenter.cases import city_settings, locating
 from callcenter.cases.act_effects import RESUME
 from callcenter.cases.acts import resume_job
 from callcenter.cases.lamps import RING
@@ -33,6 +33,7 @@ from callcenter.cases.police_results import RESULT, OverMessages, result_handler
 from callcenter.cases.recounting import RECOUNT, recount_handler, settle_provisional
 from callcenter.cases.ringing import ring_handler
 from callcenter.cases.supervision import LampWatch
+from callcenter.city.city import City
 from callcenter.city.tracks import sweep_tracks
 from callcenter.compute.client import ComputeClient
 from callcenter.dispatch.feed import FeedSequencer
@@ -97,6 +98,12 @@ class Runtime:
         await database.migrate()
         bus = make_bus(settings.redis_url)
         self._stack.push_async_callback(bus.close)
+        city = City(database)
+        locating.use(city)
+        self._stack.callback(locating.use, None)
+        # Read before the line opens: no citizen's transaction waits for a map to be built.
+        names = await city.names()
+        log.info("the city is known", names=len(names), areas=len(await city.areas()))
         access = AccessService(database, settings)
         self._stack.callback(access.close)
         desk = Desk(database, bus, blind_every=settings.blind_sample_every)
@@ -120,6 +127,7 @@ class Runtime:
             sequencer=sequencer,
             drift=drift,
             desk=desk,
+            city=city,
             line_status=self.line_status,
         )
         app = create_app(services)

@@ -22,7 +22,12 @@ router = APIRouter(prefix="/api/v1", tags=["cases"])
 
 Confirmer = Annotated[Principal, require(Permission.CASES_CONFIRM)]
 
-_STORED: Final = {"area": "area_id", "asset_owner": "asset_owner_id", "accused_unit": "accused_unit_id"}
+_STORED: Final = {
+    "area": "area_id",
+    "asset": "asset_code",
+    "asset_owner": "asset_owner_id",
+    "accused_unit": "accused_unit_id",
+}
 """Names here that are others in the store."""
 
 
@@ -43,6 +48,9 @@ class Amendment(Place):
     urgency: Literal[intake.URGENCIES] = "ordinary"  # type: ignore[valid-type]
     accused: str | None = Field(None, max_length=120, description="who or what is complained about")
     accused_unit: UUID | None = Field(None, description="if it is a unit: it never gets the order")
+    asset: str | None = Field(
+        None, pattern=r"^[0-9]{16,17}$", description="the 标识码 of the part it is about: it lies where that stands"
+    )
     asset_owner: UUID | None = Field(None, description="the unit that owns the thing")
 
 
@@ -51,7 +59,7 @@ async def amend_case(case: CaseRef, amendment: Amendment, principal: Confirmer, 
     """Until a unit has the case; name, numbers and wish of the citizen as long as it lives. One step of the log, which
     names the fields and not what stood in them. A filed case whose place is now known is dispatched by the lists."""
     not_ahead(amendment.happened_at, "body.happened_at")
-    given = amendment.model_dump(include=amendment.model_fields_set - {"expected_version"})
+    given = amendment.model_dump(include=amendment.model_fields_set - {"expected_version", "datum"})
     changes: dict[str, Any] = {_STORED.get(name, name): value for name, value in given.items()}
     seen = await find_case(request, principal, case)
     try:

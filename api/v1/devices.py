@@ -13,7 +13,8 @@ from api.errors import FieldProblem, Problem, not_found, responses
 from api.security import require, services_of
 from api.v1.acts import city_of
 from api.v1.cases import CaseRef, CategoryChoice, Reader, category_of, find_case
-from api.v1.field import Batch, TakenOut, ground_of, keep
+from api.v1.city import known_city
+from api.v1.field import Batch, TakenOut, keep
 from api.v1.register import KEYS, Key
 from api.v1.values import Body, Moment
 from callcenter import clock
@@ -82,7 +83,7 @@ async def report_alarm(new: AlarmIn, key: Key, principal: Sender, request: Reque
             device = await alarms.device_of(session, import_id, new.device)
         area = None
         if device.lon is not None and device.lat is not None:
-            area = (await ground_of(request).at(Point(device.lon, device.lat))).narrowest
+            area = (await known_city(request).at(Point(device.lon, device.lat))).narrowest
         wanted = alarms.NewAlarm(
             device=new.device,
             value=new.value,

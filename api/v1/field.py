@@ -14,6 +14,7 @@ from api.errors import FieldProblem, Problem, not_found, responses
 from api.security import address_of, require, services_of
 from api.v1.acts import city_of
 from api.v1.cases import CategoryChoice, category_of
+from api.v1.city import known_city
 from api.v1.register import KEYS, Key
 from api.v1.shapes import CaseOut, View, case_out
 from api.v1.values import EARLIEST_YEAR, LATEST_YEAR, Body, Moment, Words
@@ -23,7 +24,6 @@ from callcenter.access.principal import Principal
 from callcenter.cases import intake, street
 from callcenter.cases.model import CaseParticulars
 from callcenter.city import coordinates, field, tracks
-from callcenter.city.city import City
 from callcenter.city.coordinates import BadPoint, Point
 from callcenter.city.field_model import Position, TrackPoint
 
@@ -152,12 +152,6 @@ class TrackOut(BaseModel):
     items: list[PositionOut]
 
 
-def ground_of(request: Request) -> City:
-    """The city's map and names."""
-    ground: City = request.app.state.ground
-    return ground
-
-
 @contextmanager
 def field_problems(found: str) -> Iterator[None]:
     """The problems that faults of field work are; ``found``: what a missing thing is called."""
@@ -284,7 +278,7 @@ async def nearest(
     """Of those on duty for an area that the place lies in: who has a fix of the last 30 minutes by distance, then the
     others, of the narrowest area first. Empty outside of the map."""
     place = coordinates.point(lon, lat, datum)
-    lies = await ground_of(request).at(place)
+    lies = await known_city(request).at(place)
     async with services_of(request).db.read() as session:
         found = await field.nearest(session, place, lies, clock.now(), most=limit)
     return NearList(items=[NearOut(duty=duty_out(one.duty), metres=one.metres, age_s=one.age_s) for one in found])
@@ -346,7 +340,7 @@ async def report(new: StreetReport, key: Key, principal: Worker, request: Reques
         wants_reply=False,
         urgency=new.urgency,
     )
-    lies = await ground_of(request).at(place)
+    lies = await known_city(request).at(place)
     try:
         with field_problems("a case"):
             async with services_of(request).db.begin() as session:

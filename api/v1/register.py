@@ -71,6 +71,9 @@ class Registration(Place):
     accused: str | None = Field(None, max_length=120, description="who or what is complained about")
     accused_unit: UUID | None = Field(None, description="if it is a unit: it never gets the order")
     asset_owner: UUID | None = Field(None, description="the unit that owns the thing")
+    asset: str | None = Field(
+        None, pattern=r"^[0-9]{16,17}$", description="the 标识码 of the part it is about: it lies where that stands"
+    )
     police_number: str | None = Field(None, min_length=1, max_length=40, description="of a matter that 110 hands over")
 
 
@@ -126,6 +129,7 @@ async def register_case(
         accused=new.accused,
         accused_unit_id=new.accused_unit,
         asset_owner_id=new.asset_owner,
+        asset_code=new.asset,
         police_number=new.police_number,
     )
     case_id = uuid5(KEYS, f"{principal.id}:{key}")

@@ -17,6 +17,7 @@ from callcenter.access.masking import mask_number, mask_text
 from callcenter.access.model import User
 from callcenter.access.permissions import Permission, Role, permissions_of
 from callcenter.access.principal import Principal
+from callcenter.cases import locating
 from callcenter.cases.model import Case, CaseParticulars
 from callcenter.cases.repository import had_order
 from callcenter.storage.rows import decode_cursor
@@ -159,6 +160,14 @@ class CategoryOut(BaseModel):
     minor: str = Field(examples=["暴露垃圾"])
 
 
+class AreaNameOut(BaseModel):
+    """An area, by its code and name."""
+
+    code: str = Field(examples=["990801001001001"])
+    name: str = Field(examples=["育英社区第一网格"])
+    level: int = Field(description="1 city, 2 district, 3 street, 4 community, 5 grid", examples=[5])
+
+
 class CaseOut(BaseModel):
     """A case. Numbers and numbers within texts are masked unless a reason was given."""
 
@@ -196,6 +205,12 @@ class CaseOut(BaseModel):
     area: UUID | None
     lat: float | None = Field(description="WGS84", examples=[31.03])
     lon: float | None = Field(description="WGS84", examples=[112.2])
+    located_by: str | None = Field(
+        description="whose place it is: spoken (found from the words), person, asset, device", examples=["spoken"]
+    )
+    areas: list[AreaNameOut] = Field(description="the area and those above it; empty where none is known")
+    asset: str | None = Field(description="the registered part it is about", examples=["9908010101000001"])
+    asset_owner: UUID | None = Field(description="the unit that owns the part")
     line: str | None = Field(description="city, society, security or traffic", examples=["city"])
     level: int | None = Field(description="1 grid, 2 district part, 3 street, 4 city", examples=[3])
     verification: str | None = Field(description="verify_first, exempt or dispatch_first", examples=["exempt"])
@@ -213,6 +228,12 @@ class CaseOut(BaseModel):
     outcome: str | None = Field(
         description="answered, solved, forced, not_accepted, cancelled or handed_over", examples=["solved"]
     )
+
+
+def _areas(area: UUID | None) -> list[AreaNameOut]:
+    city = locating.in_force()
+    chain = city.known(area) if city is not None else ()
+    return [AreaNameOut(code=one.code, name=one.name, level=one.level) for one in chain]
 
 
 def case_out(case: Case, particulars: CaseParticulars, view: View) -> CaseOut:
@@ -261,6 +282,10 @@ def case_out(case: Case, particulars: CaseParticulars, view: View) -> CaseOut:
         area=case.area_id,
         lat=case.lat,
         lon=case.lon,
+        located_by=case.located_by,
+        areas=_areas(case.area_id),
+        asset=case.asset_code,
+        asset_owner=case.asset_owner_id,
         line=case.line,
         level=case.level,
         verification=case.verification,

@@ -2,12 +2,13 @@
 
 import unicodedata
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from api.errors import FieldProblem, Problem
 from callcenter import clock
+from callcenter.city.coordinates import DATUMS, GCJ02, WGS84, from_gcj02
 
 EARLIEST_YEAR: Final = 1900
 LATEST_YEAR: Final = 2199
@@ -66,13 +67,21 @@ class Body(BaseModel):
 class Place(Body):
     """A body that may say where something is: both of ``lat`` and ``lon``, or neither."""
 
-    lat: float | None = Field(None, ge=-90, le=90, description="WGS84; with `lon`", examples=[31.03])
-    lon: float | None = Field(None, ge=-180, le=180, description="WGS84; with `lat`", examples=[112.2])
+    lat: float | None = Field(None, ge=-90, le=90, description="in `datum`; with `lon`", examples=[31.03])
+    lon: float | None = Field(None, ge=-180, le=180, description="in `datum`; with `lat`", examples=[112.2])
+    datum: Literal[DATUMS] = Field(  # type: ignore[valid-type]
+        WGS84, description="of lat and lon; gcj02, what maps and telephones in China show, is converted"
+    )
 
     @model_validator(mode="after")
-    def _both_or_neither(self) -> Self:
+    def _in_wgs84(self) -> Self:
         if (self.lat is None) != (self.lon is None):
             raise ValueError("lat and lon come together")
+        if self.lat is not None and self.lon is not None and self.datum == GCJ02:
+            given = self.model_fields_set
+            self.lon, self.lat = from_gcj02(self.lon, self.lat)
+            self.datum = WGS84
+            self.__pydantic_fields_set__ = given
         return self
 
 

@@ -57,6 +57,8 @@ class Permission(StrEnum):
     """Have all figures counted again from the log: changes no case, but takes the store half an hour."""
     LISTS_MANAGE = "lists:manage"
     """Units, areas, responsibility lists, calendar, knowledge base."""
+    CITY_READ = "city:read"
+    """Maps, places, parts and registries: what lies where. Nobody's particulars."""
     FIELD_READ = "field:read"
     """Who is on duty, where they are, their tasks: people at work, never for a program."""
     FIELD_MANAGE = "field:manage"
@@ -114,6 +116,7 @@ TABLE: Final = MappingProxyType(
         Role.ADMIN: frozenset({P.USERS_MANAGE, P.KEYS_MANAGE, P.METRICS_READ, P.INSIGHT_READ}),
         Role.SUPERVISOR: frozenset(
             {
+                P.CITY_READ,
                 P.CALLS_READ,
                 P.CALLS_LISTEN,
                 P.CASES_READ,
@@ -136,6 +139,7 @@ TABLE: Final = MappingProxyType(
         ),
         Role.AGENT: frozenset(
             {
+                P.CITY_READ,
                 P.CALLS_READ,
                 P.CASES_READ,
                 P.CASES_READ_DRAFTS,
@@ -149,12 +153,13 @@ TABLE: Final = MappingProxyType(
                 P.FIELD_READ,
             }
         ),
-        Role.DISPATCHER: frozenset({P.CASES_READ, P.FEED_PULL, P.FEED_ACK}),
+        Role.DISPATCHER: frozenset({P.CITY_READ, P.CASES_READ, P.FEED_PULL, P.FEED_ACK}),
         Role.AUDITOR: frozenset(
             {P.CALLS_READ, P.CASES_READ, P.CASES_READ_DRAFTS, P.AUDIT_READ, P.METRICS_READ, P.INSIGHT_READ}
         ),
         Role.COMMAND: frozenset(
             {
+                P.CITY_READ,
                 P.CASES_READ,
                 P.CASES_READ_EVIDENCE,
                 P.CASES_ACT,
@@ -165,6 +170,7 @@ TABLE: Final = MappingProxyType(
         ),
         Role.COLLECTOR: frozenset(
             {
+                P.CITY_READ,
                 P.CASES_READ,
                 P.CASES_READ_DRAFTS,
                 P.CASES_REGISTER,
@@ -178,6 +184,7 @@ TABLE: Final = MappingProxyType(
         ),
         Role.UNIT: frozenset(
             {
+                P.CITY_READ,
                 P.CASES_READ,
                 P.CASES_READ_EVIDENCE,
                 P.CASES_ADD_EVIDENCE,
@@ -188,6 +195,7 @@ TABLE: Final = MappingProxyType(
         ),
         Role.INSPECTOR: frozenset(
             {
+                P.CITY_READ,
                 P.CALLS_READ,
                 P.CALLS_LISTEN,
                 P.CASES_READ,
@@ -202,6 +210,7 @@ TABLE: Final = MappingProxyType(
         ),
         Role.LEADER: frozenset(
             {
+                P.CITY_READ,
                 P.CASES_READ,
                 P.CASES_READ_EVIDENCE,
                 P.CASES_SUPERVISE,
@@ -210,8 +219,8 @@ TABLE: Final = MappingProxyType(
                 P.EVALUATION_READ,
             }
         ),
-        Role.ANALYST: frozenset({P.CASES_READ, P.INSIGHT_READ, P.EVALUATION_READ, P.EVALUATION_RECOMPUTE}),
-        Role.MAINTAINER: frozenset({P.LISTS_MANAGE, P.METRICS_READ, P.FIELD_READ, P.FIELD_MANAGE}),
+        Role.ANALYST: frozenset({P.CITY_READ, P.CASES_READ, P.INSIGHT_READ, P.EVALUATION_READ, P.EVALUATION_RECOMPUTE}),
+        Role.MAINTAINER: frozenset({P.CITY_READ, P.LISTS_MANAGE, P.METRICS_READ, P.FIELD_READ, P.FIELD_MANAGE}),
         Role.VOLUNTEER: frozenset({P.CASES_REGISTER, P.CASES_ADD_EVIDENCE}),
         Role.SENSOR: frozenset({P.DEVICES_SEND}),
     }
@@ -294,6 +303,7 @@ FOR_KEYS: Final = frozenset(
         P.AUDIT_READ,
         P.METRICS_READ,
         P.INSIGHT_READ,
+        P.CITY_READ,
         P.DEVICES_SEND,
     }
 )

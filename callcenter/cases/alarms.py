@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from callcenter.cases import intake
+from callcenter.cases import intake, locating
 from callcenter.cases.city_settings import CitySettings
 from callcenter.cases.model import ENDED, Case
 from callcenter.cases.record import CaseError, append_log, locked
@@ -175,7 +175,7 @@ async def _open(
     case, _ = await intake.register(session, uuid5(IDS, str(alarm_id)), order, by=by, at=at, city=city)
     if device.lon is not None and device.lat is not None:
         case.cell = cells.cell_of(Point(device.lon, device.lat))
-        case.located_by = "device"
+        case.located_by = locating.DEVICE
     return case
 
 

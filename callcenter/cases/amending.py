@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from callcenter.cases import events
+from callcenter.cases import events, locating
 from callcenter.cases.city_settings import CitySettings
 from callcenter.cases.intake import URGENCIES, Unknown, dispatch_by_rule
 from callcenter.cases.lifecycle import OPEN, Actor, Post, Side
@@ -28,6 +29,7 @@ from callcenter.cases.model import (
 from callcenter.cases.record import CaseError, CaseNotFound, Conflict, changes_since, locked, move
 from callcenter.cases.search_index import index_words
 from callcenter.cases.snapshots import sides_of
+from callcenter.city import assets, kinds
 from callcenter.city.model import Area, Unit
 from callcenter.storage.outbox import Refs, add_event
 
@@ -42,6 +44,7 @@ FIELDS: Final = _PARTICULARS | {
     "area_id",
     "lat",
     "lon",
+    "asset_code",
     "happened_at",
     "anonymous",
     "secrecy",
@@ -97,6 +100,7 @@ async def amend(
             done.append(name)
     if not done:
         return case
+    await _replaced(session, case, set(done), at)
     detail: dict[str, Any] = {"fields": done}
     detail |= {name: str(changes[name]) for name in ("area_id", "urgency") if name in done}
     await move(session, case, case.state, actor=actor.id, action=AMENDED, at=at, detail=detail)
@@ -108,6 +112,30 @@ async def amend(
     if case.state == PENDING_DISPATCH and case.lead_unit_id is None:
         await dispatch_by_rule(session, case, at, city)
     return case
+
+
+async def _replaced(session: AsyncSession, case: Case, done: set[str], at: datetime) -> None:
+    """What follows from a place or a part that a person has named: the areas it lies in, whose the part is."""
+    city = locating.in_force()
+    if "asset_code" in done and case.asset_code is not None:
+        versions = await city.versions() if city is not None else {}
+        part = await assets.by_code(session, versions.get(kinds.ASSETS), case.asset_code)
+        if part is None:
+            raise Unknown("asset", "there is no such part in force: see the parts near the place")
+        case.lon, case.lat, case.located_by = part.lon, part.lat, locating.ASSET
+        if "area_id" not in done:
+            case.area_id = None
+        if "asset_owner_id" not in done and part.owner:
+            case.asset_owner_id = await session.scalar(select(Unit.id).where(Unit.code == part.owner))
+    elif {"lat", "lon", "area_id"} & done:
+        case.located_by = locating.PERSON if case.lat is not None or case.area_id is not None else None
+        if case.lat is None:
+            case.cell = None
+        if city is not None and case.lat is not None and "area_id" not in done:
+            case.area_id = case.asset_code = None
+    if {"asset_code", "lat", "lon", "address", "area_id"} & done:
+        await session.flush()
+        await locating.locate(session, case, at)
 
 
 async def _allowed(session: AsyncSession, case: Case, changes: Mapping[str, Any], actor: Actor) -> None:

@@ -14,7 +14,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from callcenter.cases import events
+from callcenter.cases.alike import look
 from callcenter.cases.intake import accept, file_if_allowed
+from callcenter.cases.locating import locate, log_place
 from callcenter.cases.model import CANCELLED, DRAFT, REPORTED, SYSTEM, Case, CaseLog, CaseParticulars, lot
 from callcenter.cases.record import append_log as append_log
 from callcenter.cases.record import locked as locked
@@ -150,6 +152,8 @@ async def follow_words(
             detail=detail,
         )
     await _write_particulars(session, case_id, text, suggestion, number, erased_at)
+    if free:
+        await locate(session, case, at)
     if case.filed_at is not None:
         await append_log(session, case, actor=SYSTEM, action="words_added", from_state=case.state, at=at)
         add_event(session, events.UPDATED, at=at, call=call_id, case=case.id, refs={"version": case.version}, feed=True)
@@ -183,8 +187,12 @@ async def settle(session: AsyncSession, case: Case, at: datetime) -> None:
         case.number = await next_number(session, at)
         rule = STATEMENT_COMPLETE if first else MATTER_FOUND_LATER
         await move(session, case, REPORTED, actor=SYSTEM, action="completed", at=at, rule=rule)
+        if case.located_by is not None:
+            await log_place(session, case, at)
         add_event(session, events.COMPLETED, at=at, call=case.call_id, case=case.id, refs={"version": case.version})
         await accept(session, case, at)
+        await session.flush()
+        await look(session, case, at)
     await file_if_allowed(session, case, at)
 
 

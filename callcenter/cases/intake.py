@@ -3,7 +3,7 @@
 Cases of calls come through ``drafts``, all others (web, mail, 110, collectors …) through ``register``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -11,8 +11,9 @@ from uuid import UUID, uuid4
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from callcenter.cases import clocks, events
+from callcenter.cases import clocks, events, locating
 from callcenter.cases.acts import MACHINE, take
+from callcenter.cases.alike import look
 from callcenter.cases.calendar import load_calendar
 from callcenter.cases.city_settings import CitySettings, in_force
 from callcenter.cases.filing import DISPATCH_BY_LIST, VERIFY_BEFORE, may_file
@@ -23,6 +24,7 @@ from callcenter.cases.model import PENDING_DISPATCH, REPORTED, Case, CaseParticu
 from callcenter.cases.record import CaseError, append_log, locked, next_number
 from callcenter.cases.responsibility import find, name_accused, verification
 from callcenter.cases.search_index import index_words
+from callcenter.city import assets, kinds
 from callcenter.city.model import Area, Unit
 from callcenter.storage.outbox import add_event
 from callcenter.storage.rows import insert_new
@@ -95,6 +97,8 @@ class NewCase:
     accused: str | None = None
     accused_unit_id: UUID | None = None
     asset_owner_id: UUID | None = None
+    asset_code: str | None = None
+    """The part it is about, as its tag or its 标识码 says: the case lies where it stands."""
     police_number: str | None = None
     """Of a matter that 110 hands over."""
 
@@ -160,6 +164,8 @@ async def register(
     """
     _check(new)
     await _check_references(session, new)
+    if new.asset_code is not None:
+        new = await _at_its_part(session, new, new.asset_code)
     opened = await insert_new(session, Case, _values(case_id, new, at))
     case = await locked(session, case_id)
     if case is None:
@@ -191,7 +197,10 @@ async def register(
     add_event(session, events.REGISTERED, at=at, case=case.id, refs={"version": case.version})
     await session.flush()
     await index_words(session, case_id)
+    await locating.locate(session, case, at)
     await accept(session, case, at, city)
+    await session.flush()
+    await look(session, case, at)
     return case, True
 
 
@@ -212,6 +221,16 @@ async def _check_references(session: AsyncSession, new: NewCase) -> None:
     for field, unit in (("accused_unit", new.accused_unit_id), ("asset_owner", new.asset_owner_id)):
         if unit is not None and await session.get(Unit, unit) is None:
             raise Unknown(field, "there is no unit with that id: see the list of units")
+
+
+async def _at_its_part(session: AsyncSession, new: NewCase, code: str) -> NewCase:
+    """``new`` where the part stands, its owner named. Raises Unknown."""
+    city = locating.in_force()
+    part = await assets.by_code(session, (await city.versions()).get(kinds.ASSETS), code) if city else None
+    if part is None:
+        raise Unknown("asset", "there is no part of that code or tag: leave it out and say where it is")
+    owner = await session.scalar(select(Unit.id).where(Unit.code == part.owner)) if part.owner else None
+    return replace(new, asset_code=part.code, lat=part.lat, lon=part.lon, asset_owner_id=new.asset_owner_id or owner)
 
 
 async def _from_police(session: AsyncSession, case: Case, number: str, by: str, at: datetime) -> UUID:
@@ -261,6 +280,8 @@ def _values(case_id: UUID, new: NewCase, at: datetime) -> dict[str, Any]:
         "lat": new.lat,
         "lon": new.lon,
         "asset_owner_id": new.asset_owner_id,
+        "asset_code": new.asset_code,
+        "located_by": locating.ASSET if new.asset_code else None,
         "accused_unit_id": new.accused_unit_id,
         "version": 1,
         "created_at": at,

@@ -269,6 +269,8 @@ async def erase_particulars(session: AsyncSession, case_id: UUID, *, actor: str,
     await session.execute(told.values(number=None, words=None, erased_at=at))
     if blanked is None:
         return
+    # A door tells who lives behind it; the area stays, for the figures.
+    case.lat = case.lon = case.cell = None
     await forget_words(session, case_id)
     await append_log(session, case, actor=actor, action="erased", from_state=case.state, at=at)
     feed = case.filed_at is not None

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from callcenter.cases import intake
+from callcenter.cases import intake, locating
 from callcenter.cases.city_settings import CitySettings
 from callcenter.cases.model import Case
 from callcenter.city import cells, tracks
@@ -41,7 +41,7 @@ async def report(
         return case, False
     if (why := tracks.why_not(fix, at)) is not None:
         raise FieldRefused("fix", why)
-    case.cell, case.located_by = cells.cell_of(Point(fix.lon, fix.lat)), "person"
+    case.cell, case.located_by = cells.cell_of(Point(fix.lon, fix.lat)), locating.PERSON
     session.add(
         CaseFix(case_id=case_id, user_id=who, accuracy_m=fix.accuracy_m, source=fix.source, taken_at=fix.taken_at)
     )

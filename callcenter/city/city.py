@@ -8,11 +8,12 @@ import asyncio
 import time
 from collections.abc import Callable
 from typing import Final
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from callcenter.city import areas, gazetteer, importing, kinds
-from callcenter.city.areas import AreaIndex, Lies
+from callcenter.city.areas import AreaIndex, AreaRef, Lies
 from callcenter.city.coordinates import Point
 from callcenter.city.gazetteer import Candidate, Gazetteer
 from callcenter.storage.engine import Database
@@ -58,6 +59,10 @@ class City:
     async def at(self, place: Point) -> Lies:
         """The areas that ``place`` lies in."""
         return (await self.areas()).at(place)
+
+    def known(self, area: UUID | None) -> tuple[AreaRef, ...]:
+        """The area and those above it, by the map that lies in memory now; empty for one that is not on it."""
+        return self._areas.up(self._areas.by_id.get(area)) if area is not None else ()
 
     async def find(self, phrase: str, *, most: int = 5, session: AsyncSession | None = None) -> list[Candidate]:
         """The points that ``phrase`` may mean, the likeliest first; none where it names nothing that is known."""

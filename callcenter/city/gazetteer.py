@@ -10,7 +10,7 @@ Everything but the doors lies in memory (some thousand names); doors are asked o
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, Final
 
@@ -39,8 +39,8 @@ _SHORT_FOR: Final = {
 SHORTEST: Final = 2
 SHORTEST_HEARD: Final = 3
 """Characters of the shortest name that is found by its sound alone: two syllables stand for too many words."""
-MOST_ALTERNATIVES: Final = 6
-"""Names that one stretch of a text may be."""
+MOST_ALTERNATIVES: Final = 40
+"""Things that one stretch of a text may be: a chain has a shop in every street, and what else is said chooses."""
 CROSSING_M: Final = 45.0
 """Two roads that come so near meet: both are drawn as lines, and wide."""
 NEAR_M: Final = 400.0
@@ -48,6 +48,8 @@ NEAR_M: Final = 400.0
 DOORS_BESIDE: Final = 12
 """How far from the number said another door still tells where it is."""
 _CROSSING_WORDS: Final = ("路口", "交叉", "十字", "丁字", "交汇", "交界", "拐角", "转角", "红绿灯", "交口")
+UNWRITTEN: Final = 0.8
+"""What a name of the same sound is worth beside one that stands in the text."""
 _EXACT, _SHORT, _ALIAS = 1.0, 0.8, 0.95
 _STEP_M: Final = 60.0
 """Between the points that a road without a number is looked at."""
@@ -255,6 +257,10 @@ class Gazetteer:
                     owner = mention
             if owner is not None:
                 owner.said.append(said)
+        for mention in mentions:
+            bare = spoken.bare(text, mention.end) if not mention.said else None
+            if bare is not None and any(hit.known.kind == ROAD for hit in mention.hits):
+                mention.said.append(bare)
         return Heard(text, mentions, spoken.way(text))
 
     def _exact(self, text: str, sounds: str) -> list[Hit]:
@@ -446,7 +452,7 @@ class Gazetteer:
             for hit in mention.hits:
                 reach = NEAR_M * (2.0 if hit.known.kind == AREA else 1.0)
                 worth = max(worth, hit.score * math.exp(-hit.known.flat.distance(spot) / reach))
-            guess.score += 0.35 * worth - 0.1
+            guess.score += 0.5 * worth - 0.15
             if worth > 0.3:
                 guess.reasons.append(BESIDE)
 
@@ -480,6 +486,12 @@ def _mentions(text: str, hits: Sequence[Hit]) -> list[Mention]:
             and min(hit.end, home.end) - max(hit.start, home.start) >= (home.end - home.start) * 0.6
         ):
             home.hits.append(hit)
+    for mention in found:
+        if any(hit.how == WRITTEN for hit in mention.hits):
+            # Its very characters were heard: that a name of the same sound was meant is possible, and less likely.
+            mention.hits = [
+                hit if hit.how == WRITTEN else replace(hit, score=hit.score * UNWRITTEN) for hit in mention.hits
+            ]
     found.sort(key=lambda mention: mention.start)
     denied = [m for m in found if text[max(0, m.start - 2) : m.start] in ("不是", "不在", "没在", "别去")]
     return [mention for mention in found if mention not in denied] if len(denied) < len(found) else found

@@ -142,6 +142,15 @@ def numbers(text: str) -> list[Said]:
     return found
 
 
+def bare(text: str, start: int) -> Said | None:
+    """A number of two characters or more that stands at ``start`` without a mark: 榆泉路三百三."""
+    end = start
+    while end < len(text) and end - start < _LONGEST and (text[end] in _DIGITS or text[end] in _TENS):
+        end += 1
+    value = _value(text[start:end]) if end - start > 1 else None
+    return Said(NUMBER, (value,), start, end) if value else None
+
+
 _WAY: Final = re.compile(
     r"[往向朝](东南|东北|西南|西北|东|南|西|北)(?:边|面|方向)?(?:走|去|过去)?(?:大概|大约|差不多|约)?"
     r"([零一二两三四五六七八九十百千\d]+)来?米"

@@ -8,7 +8,9 @@ from uuid import uuid4
 import pytest
 
 from callcenter import clock
+from callcenter.cases import locating
 from callcenter.insight.versions import RouterVersions
+from tests import ground
 from tests.api import PASSWORD, Api, Told, api, told, write
 from tests.contract import Checked
 from tests.house import COVER, QUARREL, House
@@ -383,3 +385,60 @@ async def test_health(api: Api, checked: Checked) -> None:
     await ask(stranger, "GET", "/readyz")
     await ask(stranger, "GET", "/metrics")
     checked.whole("health")
+
+
+async def test_ground(api: Api, checked: Checked) -> None:
+    ask, agent, chief = checked.ask, await api.signed_in("agent"), await api.signed_in("supervisor")
+    keeper, house = await api.signed_in("maintainer"), House(api)
+    city = await ground.ground(api.services.db)
+    locating.use(city)
+    try:
+        spot = {"lon": ground.door(58).lon, "lat": 31.05}
+        lies = await ask(agent, "GET", f"{V1}/city/areas-at", params=spot)
+        assert [one["level"] for one in lies["tree"]] == [5, 4, 3, 2, 1]
+        await ask(agent, "GET", f"{V1}/city/areas-at", params={**spot, "lat": 95})
+        await ask(agent, "GET", f"{V1}/city/areas-at", params={**spot, "datum": "bd09"})
+        found = await ask(agent, "POST", f"{V1}/city/places", json={"phrase": "刘泉路五十八号"})
+        assert found["items"][0]["areas"][0]["code"] == ground.grid(1)
+        await ask(agent, "POST", f"{V1}/city/places", json={"phrase": " "})
+        near = await ask(agent, "GET", f"{V1}/city/assets/near", params={**spot, "category": ground.LAMP, "limit": 2})
+        assert [one["category"] for one in near["items"]] == [ground.LAMP] * 2
+        await ask(agent, "GET", f"{V1}/city/assets/near", params={**spot, "within": 10_000})
+        code = f"990801{ground.COVER}000001"
+        await ask(agent, "GET", f"{V1}/city/assets/{code}")
+        await ask(agent, "GET", f"{V1}/city/assets/9")
+        assert (await ask(agent, "GET", f"{V1}/city/tags/QRC1"))["code"] == code
+        await ask(agent, "GET", f"{V1}/city/tags/none")
+        first = await house.reported(asset=code)
+        second = await house.reported(asset=code)
+        assert second["areas"][0]["code"] == ground.grid(1)
+        around = await ask(agent, "GET", f"{V1}/city/context", params=spot)
+        assert len(around["cases"]) == 2
+        assert [one["code"] for one in (*around["cameras"], *around["risks"])] == ["C1", "K1"]
+        await ask(agent, "GET", f"{V1}/cases/{first['id']}/places")
+        await ask(agent, "GET", f"{V1}/cases/{uuid4()}/places")
+        [like] = (await ask(agent, "GET", f"{V1}/cases/{second['id']}/suggestions"))["items"]
+        assert (like["other"]["id"], like["later"], like["decided"]) == (first["id"], False, None)
+        await ask(agent, "GET", f"{V1}/cases/{uuid4()}/suggestions")
+        word = {"decided": "merged", "reason": "同一个井盖", "expected_version": second["version"]}
+        pair = f"{V1}/cases/{first['id']}/suggestions/{second['id']}"
+        await ask(chief, "POST", pair, json={**word, "expected_version": 99})
+        told = await ask(chief, "POST", pair, json=word)
+        assert told["items"][0]["decided"] == "merged"
+        await ask(chief, "POST", pair, json={**word, "decided": "two", "expected_version": 99})
+        await ask(chief, "POST", f"{V1}/cases/{first['id']}/suggestions/{uuid4()}", json=word)
+        await ask(agent, "GET", f"{V1}/hot-spots")
+        more = ground.assets().encode().replace(b"2020-01-01", b"2021-01-01")
+        made = await ask(keeper, "POST", f"{V1}/city/imports/assets", params={"datum": "wgs84"}, content=more)
+        assert (made["version"], made["rows"]) == (2, 100)
+        await ask(keeper, "POST", f"{V1}/city/imports/assets", content=more)
+        bad = more.replace(b"QRC1", b"Q\0")
+        await ask(keeper, "POST", f"{V1}/city/imports/assets", params={"datum": "wgs84"}, content=bad)
+        await ask(keeper, "POST", f"{V1}/city/imports/gold", content=more)
+        assert (await ask(keeper, "POST", f"{V1}/city/imports/assets/go-back"))["version"] == 1
+        await ask(keeper, "POST", f"{V1}/city/imports/areas/go-back")
+        await ask(keeper, "GET", f"{V1}/city/imports", params={"kind": "assets"})
+        await ask(agent, "GET", f"{V1}/city/imports")
+    finally:
+        locating.use(None)
+    checked.whole("ground")
