@@ -18,7 +18,7 @@ KEEPER = Actor("user", "11111111-1111-4111-8111-111111111111")
 """Who makes shifts and tasks."""
 DEVICES = """\
 code,name,owner,lon,lat,kind,threshold
-GAS-1,燃气探测器,water,112.0243,31.0502,燃气,20 %LEL
+GAS-1,燃气探测器,,112.0243,31.0502,燃气,20 %LEL
 GAS-2,燃气探测器,,112.0300,31.0502,燃气,20 %LEL
 CAR-1,执法车,,,,车辆,
 """
