@@ -16,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from callcenter.cases import intake, locating
 from callcenter.cases.city_settings import CitySettings
+from callcenter.cases.life import CaseLink
+from callcenter.cases.links import DUPLICATE
 from callcenter.cases.model import ENDED, Case
 from callcenter.cases.record import CaseError, append_log, locked
 from callcenter.city import cells
@@ -37,6 +39,8 @@ OLDEST: Final = timedelta(days=7)
 LOGGED_EVERY: Final = timedelta(minutes=10)
 """Of the alarms that join an open case, one in so long is logged with it; all are kept."""
 PAGE: Final = 200
+_MERGES: Final = 4
+"""How often a case is followed that was merged into another that was merged …"""
 
 
 class AlarmRefused(CaseError):
@@ -97,11 +101,12 @@ async def take_in(
         raise AlarmRefused(
             "taken_at", f"must be within the last {OLDEST.days} days and not ahead: set the device's clock"
         )
-    case = await locked(session, held.case_id) if held.case_id is not None else None
-    joined = case is not None and case.state not in ENDED
-    if case is None or not joined:
+    case = await _still_open(session, held.case_id)
+    joined = case is not None
+    if case is None:
         case = await _open(session, alarm_id, new, device, area_id, by, at, city)
-        held.case_id, held.logged_at = case.id, at
+        held.logged_at = at
+    held.case_id = case.id
     values = {
         "id": alarm_id,
         "device": new.device,
@@ -139,6 +144,21 @@ async def alarms_of(session: AsyncSession, case_id: UUID, *, limit: int = 50) ->
     query = select(DeviceAlarm).where(DeviceAlarm.case_id == case_id)
     newest = query.order_by(DeviceAlarm.taken_at.desc(), DeviceAlarm.id.desc())
     return list(await session.scalars(newest.limit(max(1, min(limit, PAGE)))))
+
+
+async def _still_open(session: AsyncSession, case_id: UUID | None) -> Case | None:
+    """The open case of a device, held; the one that it was merged into, where it was a duplicate."""
+    for _ in range(_MERGES):
+        if case_id is None:
+            break
+        # Looked at first, and held only if it is the one: who merges two holds them in another order.
+        if await session.scalar(select(Case.state).where(Case.id == case_id)) not in ENDED:
+            case = await locked(session, case_id)
+            if case is not None and case.state not in ENDED:
+                return case
+        merged = select(CaseLink.case_id).where(CaseLink.other_id == case_id, CaseLink.kind == DUPLICATE)
+        case_id = await session.scalar(merged.limit(1))
+    return None
 
 
 async def _open(

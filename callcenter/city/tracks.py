@@ -34,8 +34,8 @@ LEAST_ACCURATE_M: Final = 100_000.0
 KEPT_DAYS: Final = 90
 """Ours: a quarter, so that what is said of one can be looked up; then a track is nobody's business."""
 MOST_READ: Final = 5_000
-_SWEPT: Final = 4_000
-"""Rows of one transaction: some 40 ms, during which a call's own row waits."""
+_SWEPT: Final = 500
+"""Rows of one transaction, during which a call's own row waits: SQLite overwrites what it deletes."""
 _DEVICES: Final = UUID("8d0b1d0e-5c7c-5d8f-9d53-0a8e6f0c7b42")
 """Namespace of the ids that follow from codes of devices (RFC 9562, version 5)."""
 

@@ -15,7 +15,8 @@ from callcenter.cases import alarms, inboxes, intake, street
 from callcenter.cases.alarms import AlarmRefused, NewAlarm, UnknownDevice
 from callcenter.cases.life import CaseOrder
 from callcenter.cases.lifecycle import Action
-from callcenter.cases.model import Case, CaseParticulars
+from callcenter.cases.links import merge_duplicate
+from callcenter.cases.model import ENDED, Case, CaseParticulars
 from callcenter.city import cells, inspections, tracks
 from callcenter.city.coordinates import Point
 from callcenter.city.field import FieldConflict, FieldNotFound, FieldRefused
@@ -304,6 +305,20 @@ async def test_after_a_case_has_ended_the_next_alarm_opens_another(db: Database,
     assert (alarm.joined, other.id != case.id) == (False, True)
     alarm, there, _ = await rang(db, in_force, after=2)
     assert (alarm.joined, there.id) == (True, other.id)
+
+
+async def test_the_alarms_of_a_duplicate_go_where_it_was_merged_into(db: Database, house: House) -> None:
+    in_force = await import_table(db, "devices", DEVICES)
+    _, first, _ = await rang(db, in_force)
+    _, second, _ = await rang(db, in_force, device="GAS-2", after=1)
+    seen = (await house.case(second.id)).version
+    async with db.begin() as session:
+        await merge_duplicate(
+            session, second.id, first.id, actor=house.chief, reason="同一处泄漏", expected_version=seen, at=AT
+        )
+    assert (await house.case(second.id)).state in ENDED
+    alarm, there, _ = await rang(db, in_force, device="GAS-2", after=2)
+    assert (alarm.joined, there.id) == (True, first.id)
 
 
 async def test_many_alarms_at_once_make_one_case(db: Database) -> None:
