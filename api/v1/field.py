@@ -19,6 +19,7 @@ from api.v1.register import KEYS, Key
 from api.v1.shapes import CaseOut, View, case_out
 from api.v1.values import EARLIEST_YEAR, LATEST_YEAR, Body, Moment, Words
 from callcenter import clock
+from callcenter.access.model import User
 from callcenter.access.permissions import Permission
 from callcenter.access.principal import Principal
 from callcenter.cases import intake, street
@@ -291,7 +292,7 @@ async def send_track(batch: Batch, principal: Worker, request: Request) -> Taken
     return await keep(request, tracks.Tracker.person(principal.id), batch)
 
 
-@router.get("/tracks/{user_id}", summary="A person's track", responses=responses())
+@router.get("/tracks/{user_id}", summary="A person's track", responses=responses(404))
 async def read_track(
     user_id: UUID,
     principal: Watcher,
@@ -305,6 +306,9 @@ async def read_track(
     if not begins < ends <= begins + LONGEST_TRACK:
         problem = FieldProblem(where="query.since", problem="must be before until, by 7 days at most")
         raise Problem(422, "value_refused", "query.since must be before until, by 7 days at most", errors=[problem])
+    async with services_of(request).db.read() as session:
+        if await session.get(User, user_id) is None:
+            raise not_found("a user with that id")
     actor = principal.actor(address_of(request))
     await services_of(request).access.record(actor, TRACK_READ, subject=f"user:{user_id}")
     async with services_of(request).db.read() as session:

@@ -99,6 +99,7 @@ async def test_reading_somebodys_track_is_audited_before_it_is_shown(api: Api) -
     async with api.services.db.read() as session:
         [entry] = await session.scalars(select(AuditEntry).where(AuditEntry.action == "track read"))
     assert (entry.actor, entry.subject, entry.result) == (await me(agent), f"user:{who}", "done")
+    assert (await agent.get(f"{V1}/field/tracks/{uuid4()}")).status_code == 404
     for since, until in ((soon(-200), soon(0)), (soon(0), soon(-1))):
         answer = await agent.get(f"{V1}/field/tracks/{who}", params={"since": since, "until": until})
         assert (answer.status_code, answer.json()["errors"][0]["where"]) == (422, "query.since")
