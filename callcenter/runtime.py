@@ -35,6 +35,7 @@ from callcenter.cases.ringing import ring_handler
 from callcenter.cases.supervision import LampWatch
 from callcenter.city import names_file
 from callcenter.city.city import City
+from callcenter.city.tracks import sweep_tracks
 from callcenter.compute.client import PLACES, ComputeClient
 from callcenter.dispatch.feed import FeedSequencer
 from callcenter.insight import evaluations
@@ -164,6 +165,7 @@ class Runtime:
             Periodic("evaluation", lambda at: evaluations.fold(database, at), every_s=FOLD_EVERY_S),
             # A newer calendar comes with a newer program, so at the start; and once a day, should one have failed.
             Periodic("calendar", lambda at: settle_provisional(database, city_settings.in_force(), at), every_s=DAY_S),
+            Periodic("tracks", lambda at: sweep_tracks(database, at, days=settings.track_days), every_s=DAY_S),
         ):
             await part.start()
             self._stack.push_async_callback(part.stop)

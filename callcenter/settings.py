@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     http_port: int = Field(8080, ge=0, le=65535)
     public_url: str = Field("", description="how people reach the pages; empty: http://http_host:http_port")
     session_hours: int = Field(12, ge=1, description="a sign-in lasts this long")
+    track_days: int = Field(
+        90, ge=1, le=3660, description="where collectors and vehicles were is kept this long, in days"
+    )
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

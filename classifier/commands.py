@@ -201,7 +201,7 @@ def train(
             bar.set_postfix_str(step)
             bar.update()
 
-        made = training.train(rows, progress=progress)
+        made = training.train(rows, added=len(added), progress=progress)
     card = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "commit": _commit(),

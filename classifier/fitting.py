@@ -29,6 +29,8 @@ as long and gained nothing.
 """
 WORDS_WEIGHT: Final = 0.5
 """Weight of a taxonomy word against a corpus row; heavier ones cost held-out categories once each had twelve rows."""
+ADDED_WEIGHT: Final = 8.0
+"""Weight of a row that a city adds against one of ours: it says how that city sorts, and there are few of them."""
 PENALTY: Final = 0.8
 """Ridge penalty of a whole row. Between 0.6 and 1.2 held-out figures are alike; below, top-3 falls."""
 SECOND_SHARE, ALPHA, EPOCHS = 0.06, 2e-5, 6
@@ -70,7 +72,7 @@ class _Design:
     The space (terms and how rare they are) is learned from the texts of all rows, their labels unseen.
     """
 
-    def __init__(self, rows: Sequence[Row], labels: Labels, standard: str, seed: int) -> None:
+    def __init__(self, rows: Sequence[Row], labels: Labels, standard: str, seed: int, added: int = 0) -> None:
         self._labels, self._seed = labels, seed
         random = Random(seed)  # noqa: S311 - reproducible, not secret
         noise = Noise(row.text for row in rows)
@@ -86,7 +88,8 @@ class _Design:
         changed = matrix(self.space, [_changed(row, places, noise, random) for row in rows])
         blended = (1 - COPY_SHARE) * plain + COPY_SHARE * changed
         self.x = sparse.vstack([blended, matrix(self.space, [word for word, _ in spoken])]).tocsr().astype(np.float32)
-        self.weight = np.concatenate([np.ones(len(rows)), np.full(len(spoken), WORDS_WEIGHT)])
+        own = [np.ones(len(rows) - added), np.full(added, ADDED_WEIGHT)]
+        self.weight = np.concatenate([*own, np.full(len(spoken), WORDS_WEIGHT)])
         self._categories = [row.category for row in rows] + [category for _, category in spoken]
         domains = [row.domain for row in rows] + [category.domain for _, category in spoken]
         # a word of the taxonomy says nothing about whether a sentence is a case, or what its caller wants
@@ -120,7 +123,8 @@ class _Design:
 
 
 class Fitting:
-    """All rows, counted, compared and factorised once; ``heads`` solves for all of them or without those ``held``.
+    """All rows, counted, compared and factorised once; ``heads`` solves for all of them or without those ``held``. The
+    last ``added`` rows are a city's own and weigh ADDED_WEIGHT each.
 
     The rows held back stand last: the factor of all rows holds that of the others as its leading block, so a second fit
     costs a solution and no factorisation. For n rows the factor is a square of n floats of 4 bytes, and solving without
@@ -129,9 +133,16 @@ class Fitting:
     """
 
     def __init__(
-        self, rows: Sequence[Row], labels: Labels, standard: str, *, seed: int, held: NDArray[np.int64] | None = None
+        self,
+        rows: Sequence[Row],
+        labels: Labels,
+        standard: str,
+        *,
+        seed: int,
+        held: NDArray[np.int64] | None = None,
+        added: int = 0,
     ) -> None:
-        self._design = _Design(rows, labels, standard, seed)
+        self._design = _Design(rows, labels, standard, seed, added)
         everything = np.arange(self._design.x.shape[0])
         last = np.zeros(0, np.int64) if held is None else held
         first = np.setdiff1d(everything, last)

@@ -78,9 +78,11 @@ def train(
     *,
     apart: Sequence[Row] | None = None,
     standard: str = taxonomy.DEFAULT_STANDARD,
+    added: int = 0,
     progress: Progress | None = None,
 ) -> Trained:
-    """Fit, calibrate and measure. ``apart``: the ordinary calls to calibrate on; None: those of the corpus.
+    """Fit, calibrate and measure. ``apart``: the ordinary calls to calibrate on; None: those of the corpus. ``added``:
+    how many of the rows, the last ones, a city has added; each weighs as much as ``fitting.ADDED_WEIGHT`` of ours.
     ``progress`` is told each of the STEPS as it ends.
 
     Raises CorpusError where a part would lack a whole domain or disposition.
@@ -92,7 +94,7 @@ def train(
         _balanced(part)
     held = _parted(rows)
     noise, random = Noise(row.text for row in rows), Random(SEED)  # noqa: S311 - reproducible, not secret
-    fitting = Fitting(rows, labels, standard, seed=SEED, held=held)
+    fitting = Fitting(rows, labels, standard, seed=SEED, held=held, added=added)
     tell("rows compared")
     trial = _frame(fitting.heads(held_back=True), labels)
     tell("nine tenths fitted")

@@ -66,6 +66,16 @@ class Permission(StrEnum):
     """People, houses and organisations, for a purpose that is named; masked, each look audited and counted."""
     CITY_READ_PEOPLE_FULL = "city:read_people_full"
     """The same whole. For who answers for the service: the rest reads masked ones, and asks."""
+    FIELD_READ = "field:read"
+    """Who is on duty, where they are, their tasks: people at work, never for a program."""
+    FIELD_MANAGE = "field:manage"
+    """Shifts of collectors, and tasks for them."""
+    FIELD_REPORT = "field:report"
+    """What a collector does: send their own positions, read and finish their own tasks."""
+    FIELD_INSPECT = "field:inspect"
+    """Record that a risk source was looked at."""
+    DEVICES_SEND = "devices:send"
+    """What devices send by their platform: alarms, which become cases, and the positions of vehicles."""
     FEED_PULL = "feed:pull"
     FEED_ACK = "feed:ack"
     USERS_MANAGE = "users:manage"
@@ -102,6 +112,8 @@ class Role(StrEnum):
     """系统维护员: the city's lists and calendar."""
     VOLUNTEER = "volunteer"
     """Reports, and no more."""
+    SENSOR = "sensor"
+    """A platform of devices (物联网平台), by an API key: sends what they measure, reads nothing."""
 
 
 P = Permission
@@ -132,6 +144,7 @@ TABLE: Final = MappingProxyType(
                 P.CASES_SUPERVISE,
                 P.EVALUATION_READ,
                 P.EVALUATION_RECOMPUTE,
+                P.FIELD_READ,
             }
         ),
         Role.AGENT: frozenset(
@@ -148,6 +161,7 @@ TABLE: Final = MappingProxyType(
                 P.CASES_ADD_EVIDENCE,
                 P.CASES_ACT,
                 P.CASES_ACCEPT,
+                P.FIELD_READ,
             }
         ),
         Role.DISPATCHER: frozenset({P.CITY_READ, P.CASES_READ, P.FEED_PULL, P.FEED_ACK}),
@@ -163,6 +177,8 @@ TABLE: Final = MappingProxyType(
                 P.CASES_READ_EVIDENCE,
                 P.CASES_ACT,
                 P.CASES_COMMAND,
+                P.FIELD_READ,
+                P.FIELD_MANAGE,
             }
         ),
         Role.COLLECTOR: frozenset(
@@ -176,10 +192,20 @@ TABLE: Final = MappingProxyType(
                 P.CASES_ADD_EVIDENCE,
                 P.CASES_ACT,
                 P.CASES_VERIFY,
+                P.FIELD_REPORT,
+                P.FIELD_INSPECT,
             }
         ),
         Role.UNIT: frozenset(
-            {P.CITY_READ, P.CASES_READ, P.CASES_READ_EVIDENCE, P.CASES_ADD_EVIDENCE, P.CASES_ACT, P.CASES_HANDLE}
+            {
+                P.CITY_READ,
+                P.CASES_READ,
+                P.CASES_READ_EVIDENCE,
+                P.CASES_ADD_EVIDENCE,
+                P.CASES_ACT,
+                P.CASES_HANDLE,
+                P.FIELD_INSPECT,
+            }
         ),
         Role.INSPECTOR: frozenset(
             {
@@ -194,6 +220,7 @@ TABLE: Final = MappingProxyType(
                 P.CASES_SUPERVISE,
                 P.INSIGHT_READ,
                 P.EVALUATION_READ,
+                P.FIELD_READ,
             }
         ),
         Role.LEADER: frozenset(
@@ -208,8 +235,9 @@ TABLE: Final = MappingProxyType(
             }
         ),
         Role.ANALYST: frozenset({P.CITY_READ, P.CASES_READ, P.INSIGHT_READ, P.EVALUATION_READ, P.EVALUATION_RECOMPUTE}),
-        Role.MAINTAINER: frozenset({P.CITY_READ, P.LISTS_MANAGE, P.METRICS_READ}),
+        Role.MAINTAINER: frozenset({P.CITY_READ, P.LISTS_MANAGE, P.METRICS_READ, P.FIELD_READ, P.FIELD_MANAGE}),
         Role.VOLUNTEER: frozenset({P.CASES_REGISTER, P.CASES_ADD_EVIDENCE}),
+        Role.SENSOR: frozenset({P.DEVICES_SEND}),
     }
 )
 
@@ -228,6 +256,7 @@ ROLE_NAMES: Final = MappingProxyType(
         Role.ANALYST: "分析员",
         Role.MAINTAINER: "系统维护员",
         Role.VOLUNTEER: "志愿者",
+        Role.SENSOR: "物联网平台",
     }
 )
 """The roles as people read them on the screen."""
@@ -246,8 +275,8 @@ POSTS: Final[Mapping[str, Post]] = MappingProxyType(
         Role.VOLUNTEER: Post.VOLUNTEER,
     }
 )
-"""The post that a role gives in the life of a case. Administrators, auditors and dispatch systems have none; no role
-gives Post.SYSTEM, which is the machine's."""
+"""The post that a role gives in the life of a case. Administrators, auditors, dispatch systems and platforms of devices
+have none; no role gives Post.SYSTEM, which is the machine's."""
 
 STEPS_OF: Final[Mapping[Post, Permission]] = MappingProxyType(
     {
@@ -269,6 +298,10 @@ EDITS: Final = frozenset(
         P.EVALUATION_RECOMPUTE,
         P.LISTS_MANAGE,
         P.MODELS_MANAGE,
+        P.FIELD_MANAGE,
+        P.FIELD_REPORT,
+        P.FIELD_INSPECT,
+        P.DEVICES_SEND,
     }
 )
 """What changes how cases are handled or counted. No inspector holds any of it, by no other role either."""
@@ -286,12 +319,14 @@ FOR_KEYS: Final = frozenset(
         P.METRICS_READ,
         P.INSIGHT_READ,
         P.CITY_READ,
+        P.DEVICES_SEND,
     }
 )
-"""What an API key can hold: reading and pulling, named one by one, so that nothing new is a key's by oversight. A
-program that could make users or keys would outlive its own revocation. A confirmation, and every step of a case, is a
-person's: routers are trained on the one, and the log answers for the other with a name. Figures (``insight:read``) name
-no citizen and are for other systems' boards; those of people at work (``evaluation:read``) and pictures are not."""
+"""What an API key can hold: reading, pulling and what devices measure, named one by one, so that nothing new is a key's
+by oversight. A program that could make users or keys would outlive its own revocation. A confirmation, and every step
+of a case, is a person's: routers are trained on the one, and the log answers for the other with a name. An alarm opens
+a case that a person confirms. Figures (``insight:read``) name no citizen and are for other systems' boards; those of
+people at work (``evaluation:read``, ``field:read``) and pictures are not."""
 
 
 def permissions_of(roles: Iterable[str]) -> frozenset[Permission]:

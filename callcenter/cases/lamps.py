@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, cast
 from uuid import UUID, uuid4
 
-from sqlalchemy import Table, bindparam, func, insert, select, update
+from sqlalchemy import Table, func, null, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.util import identity_key
@@ -33,8 +33,8 @@ from callcenter.city.model import Unit
 from callcenter.jobs.model import Job
 from callcenter.jobs.store import job_values
 from callcenter.storage.base import Base
+from callcenter.storage.bulk import among, insert_many
 from callcenter.storage.outbox import Reference, add_event
-from callcenter.storage.rows import insert_into
 
 LAMP: Final = "case.lamp"
 RING: Final = "unit.ring"
@@ -68,6 +68,10 @@ class SweepResult:
         self.faults += other.faults
 
 
+_MOMENTS: Final = ((WARNED, "warn_at"), (YELLOW, "yellow_at"), (RED, "red_at"))
+"""The lamps from the lowest, each with the column that says when it is lit."""
+
+
 class _Lit(NamedTuple):
     """A lamp and the moment at which it was due."""
 
@@ -85,21 +89,21 @@ async def light(session: AsyncSession, cases: Sequence[UUID], at: datetime) -> S
     await session.flush()  # the rows are written and read past the session's objects, which would cost thrice as much
     held = await _hold(session, cases)
     result = SweepResult(cases=len(held))
-    changed: list[dict[str, Any]] = []
+    changed: dict[tuple[str, str | None], list[Any]] = defaultdict(list)
     lit: list[_Lit] = []
     for limit in await _limits(session, list(held), at):
         if held[limit.case_id].state in ENDED:
             result.stale += 1
-            changed.append({"_id": limit.id, "lamp": limit.lamp, "next_lamp_at": None})
+            changed[limit.lamp, None].append(limit)
             continue
-        new, next_at = _due_lamps(limit, at)
+        new, following = _due_lamps(limit, at)
         lit += new
-        changed.append({"_id": limit.id, "lamp": new[-1].lamp if new else limit.lamp, "next_lamp_at": next_at})
+        changed[new[-1].lamp if new else limit.lamp, following].append(limit)
     result.lit.update(one.lamp for one in lit)
-    if changed:
-        await _move(session, CaseDeadline, changed)
+    for (lamp, following), limits in changed.items():
+        await _relight(session, lamp, following, limits)
     if lit:
-        writer = _Writer(session, held, await _last_steps(session, list(held)), at)
+        writer = _Writer(session, held, {one.limit.case_id: one.limit.last_step for one in lit}, at)
         for one in sorted(lit, key=lambda one: (one.moment, LAMPS.index(one.lamp))):
             writer.lamp(one)
         writer.words(lit)
@@ -109,14 +113,17 @@ async def light(session: AsyncSession, cases: Sequence[UUID], at: datetime) -> S
     return result
 
 
-def _due_lamps(limit: Any, at: datetime) -> tuple[list[_Lit], datetime | None]:
-    """The lamps of a limit that are due and not lit, lowest first, and when the one after them is."""
+def _due_lamps(limit: Any, at: datetime) -> tuple[list[_Lit], str | None]:
+    """The lamps of a limit that are due and not lit, lowest first, and which of its columns says when the one after
+    them is."""
     found: list[_Lit] = []
-    for lamp, moment in ((WARNED, limit.warn_at), (YELLOW, limit.yellow_at), (RED, limit.red_at)):
-        if LAMPS.index(lamp) <= LAMPS.index(limit.lamp):
+    lit = LAMPS.index(limit.lamp)
+    for level, (lamp, column) in enumerate(_MOMENTS, 1):
+        if level <= lit:
             continue
+        moment = getattr(limit, column)
         if moment > at:
-            return found, moment
+            return found, column
         found.append(_Lit(lamp, moment, limit))
     return found, None
 
@@ -222,18 +229,18 @@ class _Writer:
 
     async def write(self) -> None:
         """Write all."""
-        moved = [
-            {"_id": id, "lamp": lamp, "monitored": self._held[id].monitored or lamp == RED}
-            for id, lamp in self._lamp.items()
-            if lamp != self._held[id].lamp or (lamp == RED and not self._held[id].monitored)
-        ]
-        if moved:
-            await _move(self._session, Case, moved)
-        if self._sheets:
-            await _run(self._session, insert(cast(Table, SupervisionSheet.__table__)), self._sheets)
-        await _run(self._session, insert(cast(Table, CaseLog.__table__)), self._log)
-        if self._jobs:
-            await _run(self._session, insert_into(self._session, Job).on_conflict_do_nothing(), self._jobs)
+        moved: dict[tuple[str, bool], list[UUID]] = defaultdict(list)
+        for id, lamp in self._lamp.items():
+            case = self._held[id]
+            monitored = case.monitored or lamp == RED
+            if lamp != case.lamp or monitored != case.monitored:
+                moved[lamp, monitored].append(id)
+        for (lamp, monitored), ids in moved.items():
+            await _set(self._session, Case, ids, lamp=lamp, monitored=monitored)
+            _show(self._session, Case, {id: {"lamp": lamp, "monitored": monitored} for id in ids})
+        await insert_many(self._session, SupervisionSheet, self._sheets)
+        await insert_many(self._session, CaseLog, self._log)
+        await insert_many(self._session, Job, self._jobs, unless_there=True)
 
     def _unit(self, limit: Any) -> UUID | None:
         """Who is late: the unit of the order; of the citizen's clock the unit that has the lead; else the house."""
@@ -267,23 +274,36 @@ class _Writer:
         self._jobs.append(job_values(kind, key, refs, at=self._at))
 
 
-async def _run(session: AsyncSession, statement: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    await (await session.connection()).execute(statement, rows)
-
-
 async def _read(session: AsyncSession, query: Any) -> Sequence[Any]:
     return (await (await session.connection()).execute(query)).all()
 
 
-async def _move(session: AsyncSession, model: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Set what the rows name beside ``_id``, in the store and in what the session has read already."""
+async def _relight(session: AsyncSession, lamp: str, following: str | None, limits: Sequence[Any]) -> None:
+    """Of limits: which lamp they have now, and in which of their columns the moment of the next one stands."""
+    next_at = CaseDeadline.__table__.c[following] if following is not None else null()
+    await _set(session, CaseDeadline, [one.id for one in limits], lamp=lamp, next_lamp_at=next_at)
+    shown = {
+        one.id: {"lamp": lamp, "next_lamp_at": getattr(one, following) if following is not None else None}
+        for one in limits
+    }
+    _show(session, CaseDeadline, shown)
+
+
+async def _set(session: AsyncSession, model: type[Base], ids: Sequence[UUID], **values: Any) -> None:
+    """Set the same in many rows by one statement: a statement a row is most of what a sweep would cost."""
     table = cast(Table, model.__table__)
-    await _run(session, update(table).where(table.c.id == bindparam("_id")), rows)
-    if known := session.identity_map:
-        for row in rows:
-            if (found := known.get(identity_key(model, row["_id"]))) is not None:
-                for name in row.keys() - {"_id"}:
-                    set_committed_value(found, name, row[name])
+    changes = update(table).where(among(session, table.c.id, ids)).values(values)
+    await (await session.connection()).execute(changes)
+
+
+def _show(session: AsyncSession, model: type[Base], rows: Mapping[UUID, Mapping[str, Any]]) -> None:
+    """The same in what the session has read already."""
+    if not (known := session.identity_map):
+        return
+    for id, values in rows.items():
+        if (found := known.get(identity_key(model, id))) is not None:
+            for name, value in values.items():
+                set_committed_value(found, name, value)
 
 
 def due(at: datetime) -> tuple[Any, ...]:
@@ -296,27 +316,24 @@ async def _hold(session: AsyncSession, cases: Sequence[UUID]) -> dict[UUID, Any]
     """The cases, locked in the order of their ids: two sweeps at once do not wait for one another in a circle."""
     columns = (Case.id, Case.state, Case.lamp, Case.monitored, Case.urgency, Case.version)
     more = (Case.filed_at, Case.call_id, Case.lead_unit_id)
-    query = select(*columns, *more).where(Case.id.in_(cases)).order_by(Case.id).with_for_update()
+    query = select(*columns, *more).where(among(session, Case.id, cases)).order_by(Case.id).with_for_update()
     return {row.id: row for row in await _read(session, query)}
 
 
 async def _limits(session: AsyncSession, cases: Sequence[UUID], at: datetime) -> Sequence[Any]:
-    """What is due of these cases, read under their locks."""
+    """What is due of these cases, read under their locks, each with the last step of its case's log."""
     limit = CaseDeadline
+    last = select(func.max(CaseLog.seq)).where(CaseLog.case_id == limit.case_id).scalar_subquery()
     query = (
         select(
             *(limit.id, limit.case_id, limit.order_id, limit.phase, limit.lamp, limit.limit_unit),
             *(limit.warn_at, limit.yellow_at, limit.red_at),
             *(CaseOrder.unit_id, CaseOrder.signed_at),
             CaseOrder.ended_at.is_(None).label("order_open"),
+            func.coalesce(last, 0).label("last_step"),
         )
         .outerjoin(CaseOrder, CaseOrder.id == limit.order_id)
-        .where(limit.case_id.in_(cases), *due(at))
+        .where(among(session, limit.case_id, cases), *due(at))
         .order_by(limit.next_lamp_at, limit.id)
     )
     return await _read(session, query)
-
-
-async def _last_steps(session: AsyncSession, cases: Sequence[UUID]) -> dict[UUID, int]:
-    query = select(CaseLog.case_id, func.max(CaseLog.seq)).where(CaseLog.case_id.in_(cases)).group_by(CaseLog.case_id)
-    return {case: last for case, last in await _read(session, query)}

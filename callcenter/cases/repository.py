@@ -31,6 +31,7 @@ from callcenter.cases.record import CaseNotFound as CaseNotFound
 from callcenter.cases.record import Conflict as Conflict
 from callcenter.cases.record import append_log, changes_since, locked, move
 from callcenter.cases.search_index import forget_words
+from callcenter.city import tasks
 from callcenter.messages.model import Message, MessageParticulars
 from callcenter.storage.outbox import add_event
 from callcenter.storage.rows import before, encode_cursor
@@ -260,6 +261,7 @@ async def erase_particulars(session: AsyncSession, case_id: UUID, *, actor: str,
     await session.execute(texts.values(text=None, erased_at=at))
     pictures = update(CaseEvidence).where(CaseEvidence.case_id == case_id, CaseEvidence.erased_at.is_(None))
     await session.execute(pictures.values(erased_at=at))
+    await tasks.erase_of_case(session, case_id, at)
     own = select(Message.id).where(Message.case_id == case_id)
     told = update(MessageParticulars).where(
         MessageParticulars.message_id.in_(own), MessageParticulars.erased_at.is_(None)

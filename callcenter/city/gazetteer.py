@@ -224,6 +224,8 @@ class Gazetteer:
 
     def _add(self, known: Known, aliases: Sequence[str]) -> None:
         shorter = [known.name[: -len(end)] for end in _SHORT_FOR.get(known.kind, ()) if known.name.endswith(end)][:1]
+        # 榆乐路一 for 榆乐路一巷 would take the first numeral of every number on 榆乐路.
+        shorter = [text for text in shorter if not spoken.is_numeral(text[-1:])]
         texts = [(known.name, _EXACT), *((alias, _ALIAS) for alias in aliases), *((text, _SHORT) for text in shorter)]
         for text, weight in texts:
             if len(text) >= SHORTEST:

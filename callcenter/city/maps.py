@@ -58,7 +58,9 @@ def areas_of(rows: Iterator[Row], datum: str) -> list[MapArea]:
     """The areas of a map in ``datum``, faults in its rows. Shapely's checks take seconds: run it off the loop."""
     found: list[MapArea] = []
     seen: dict[Any, int] = {}
+    given: list[Row] = []
     for row in rows:
+        given.append(row)
         code = row.text("code", 24)
         if code and not _CODE.fullmatch(code):
             row.fault(
@@ -83,7 +85,7 @@ def areas_of(rows: Iterator[Row], datum: str) -> list[MapArea]:
         if shape is not None and not row.bad:
             found.append(MapArea(row, code, name, level, parent, layer, shape))
     _tree(found, seen)
-    if not any(area.row.bad for area in found):
+    if not any(row.bad for row in given):  # what is bad is not in ``found``, and would be a hole
         _coverage(found)
     return found
 

@@ -63,6 +63,11 @@ def _mark_sounds() -> tuple[tuple[tuple[str, ...], str, str], ...]:
     return tuple((tuple(sound(character) for character in mark), mark, kind) for mark, kind in marks)
 
 
+def is_numeral(character: str) -> bool:
+    """Whether ``character`` is one of the numerals of an address: 一, 两, 幺, 十, 5 …"""
+    return character in _DIGITS or character in _TENS
+
+
 def _value(text: str) -> int | None:
     """The number that numerals say: 五十八, 一百二十, 一百二 (120), 幺三八, 58. None for none."""
     if not text:

@@ -8,14 +8,15 @@ commit.
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 from uuid import UUID, uuid4
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Table, UniqueConstraint, insert, text
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from callcenter.storage.base import Base, BigId
+from callcenter.storage.bulk import insert_many
 
 _EVENTS: Final = "events"
 """Key of ``session.info`` where a transaction's events wait for its end."""
@@ -62,9 +63,6 @@ class OutboxEvent(Base):
     position: Mapped[int | None] = mapped_column(BigInteger)
 
 
-_INSERT: Final = insert(cast(Table, OutboxEvent.__table__))
-
-
 def add_event(
     session: AsyncSession,
     kind: str,
@@ -101,7 +99,7 @@ async def write_events(session: AsyncSession) -> bool:
     if not events:
         return False
     await session.flush()
-    await session.execute(_INSERT, events)
+    await insert_many(session, OutboxEvent, events)
     return True
 
 

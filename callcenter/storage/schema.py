@@ -11,6 +11,7 @@ MODULES: Final = (
     "callcenter.calls.model",
     "callcenter.city.model",
     "callcenter.city.ground",
+    "callcenter.city.field_model",
     "callcenter.cases.model",
     "callcenter.cases.life",
     "callcenter.cases.lists",

@@ -29,6 +29,11 @@ class Fault:
     value: str
     mend: str
 
+    def __post_init__(self) -> None:
+        if not self.value.isprintable():
+            # NUL and half a surrogate pair, which JSON can hold, neither a database nor a terminal takes.
+            object.__setattr__(self, "value", "".join(one if one.isprintable() else "\ufffd" for one in self.value))
+
     def __str__(self) -> str:
         where = f"row {self.row}, {self.column}" if self.row else self.column
         return f"{where}: {self.value!r}: {self.mend}"

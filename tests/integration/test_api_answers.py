@@ -15,6 +15,7 @@ from tests.api import PASSWORD, Api, Told, api, told, write
 from tests.contract import Checked
 from tests.house import COVER, QUARREL, House
 from tests.pictures import jpeg
+from tests.walking import DEVICES, import_table
 
 __all__ = ["api"]
 
@@ -406,6 +407,115 @@ async def test_registries(api: Api, checked: Checked) -> None:
     await ask(chief, "POST", f"{path}/m-1/particulars", json={"purpose": "case"})
     await ask(worker, "POST", f"{path}/m-1/particulars", json={"purpose": "emergency"})
     checked.whole("registries")
+
+
+async def test_field(api: Api, checked: Checked) -> None:
+    ask, house = checked.ask, House(api)
+    await ground.ground(api.services.db)
+    command, collector, agent = await house.one("command"), await house.one("collector"), await house.one("agent")
+    me = (await collector.get(f"{V1}/me")).json()["id"]
+    areas = {one["code"]: one["id"] for one in (await agent.get(f"{V1}/areas")).json()["items"]}
+    shift = {"user": me, "area": areas[ground.grid(0)], "starts_at": soon(-1), "ends_at": soon(7)}
+    made = await ask(command, "POST", f"{V1}/field/shifts", json=shift)
+    await ask(command, "POST", f"{V1}/field/shifts", json=shift)
+    await ask(command, "POST", f"{V1}/field/shifts", json={**shift, "ends_at": soon(8)})
+    await ask(command, "POST", f"{V1}/field/shifts", json={**shift, "user": str(uuid4())})
+    coming = {**shift, "starts_at": soon(10), "ends_at": soon(12)}
+    later = await ask(command, "POST", f"{V1}/field/shifts", json=coming)
+    await ask(command, "DELETE", f"{V1}/field/shifts/{later['id']}")
+    await ask(command, "DELETE", f"{V1}/field/shifts/{later['id']}")
+    at = {"lon": ground.door(10).lon, "lat": ground.door(10).lat}
+    batch = {"datum": "wgs84", "points": [{**at, "accuracy_m": 9, "source": "gps", "taken_at": soon(0)}]}
+    await ask(collector, "POST", f"{V1}/field/tracks", json=batch)
+    await ask(collector, "POST", f"{V1}/field/tracks", json={**batch, "datum": "bd09"})
+    await ask(agent, "GET", f"{V1}/field/shifts", params={"area": areas["990800"]})
+    [mine] = (await ask(collector, "GET", f"{V1}/field/shifts/mine"))["items"]
+    assert mine["id"] == made["id"]
+    await ask(agent, "GET", f"{V1}/field/duty")
+    [near] = (await ask(agent, "GET", f"{V1}/field/nearest", params=at))["items"]
+    assert near["metres"] == 0
+    assert (await ask(agent, "GET", f"{V1}/field/tracks/{me}"))["items"]
+    await ask(agent, "GET", f"{V1}/field/tracks/{me}", params={"since": soon(-300)})
+    report = {"text": "井盖缺失", "category": COVER, "datum": "gcj02", "fix": batch["points"][0]}
+    key = {"Idempotency-Key": "street-00017"}
+    await ask(collector, "POST", f"{V1}/field/reports", json=report, headers=key)
+    await ask(collector, "POST", f"{V1}/field/reports", json=report, headers=key)
+    await ask(collector, "POST", f"{V1}/field/reports", json={**report, "text": "别的"}, headers=key)
+    await ask(collector, "POST", f"{V1}/field/reports", json={**report, "fix": {**report["fix"], "lat": 112}})
+    task = {"kind": "verify", "text": "看看井盖，打13812345678", "collector": me, "due_at": soon()}
+    given = await ask(command, "POST", f"{V1}/field/tasks", json=task, headers=key)
+    await ask(command, "POST", f"{V1}/field/tasks", json=task, headers=key)
+    await ask(command, "POST", f"{V1}/field/tasks", json={**task, "kind": "collect"}, headers=key)
+    await ask(command, "POST", f"{V1}/field/tasks", json={**task, "case": str(uuid4())}, headers=key)
+    await ask(command, "GET", f"{V1}/field/tasks", params={"overdue": True})
+    assert (await ask(collector, "GET", f"{V1}/field/tasks/mine"))["items"] == [given]
+    step = {"step": "accept", "expected_version": 1}
+    await ask(collector, "POST", f"{V1}/field/tasks/{given['id']}/steps", json=step)
+    await ask(collector, "POST", f"{V1}/field/tasks/{given['id']}/steps", json={**step, "step": "done", "text": "x"})
+    await ask(collector, "POST", f"{V1}/field/tasks/{uuid4()}/steps", json=step)
+    checked.whole("field")
+
+
+async def test_inboxes(api: Api, checked: Checked) -> None:
+    ask, house = checked.ask, House(api)
+    roads, parks = await api.unit("roads"), await api.unit("parks")
+    worker, stranger = await house.one("unit", roads), await house.one("unit", parks)
+    await house.ordered(roads)
+    everyone = await ask(await house.one("command"), "GET", f"{V1}/inboxes")
+    assert [(one["code"], one["unread"]) for one in everyone["items"]] == [("parks", 0), ("roads", 1)]
+    await ask(worker, "GET", f"{V1}/inboxes")
+    own = await ask(worker, "GET", f"{V1}/inboxes/roads")
+    await ask(stranger, "GET", f"{V1}/inboxes/roads")
+    read = await ask(worker, "PUT", f"{V1}/inboxes/roads/read", json={"until": own["at"]})
+    assert (read["items"][0]["unread"], read["items"][0]["unsigned"]) == (0, 1)
+    await ask(worker, "PUT", f"{V1}/inboxes/roads/read", json={"until": soon()})
+    await ask(stranger, "PUT", f"{V1}/inboxes/roads/read", json={"until": own["at"]})
+    assert len((await ask(worker, "GET", f"{V1}/inboxes/roads/people"))["items"]) == 1
+    await ask(stranger, "GET", f"{V1}/inboxes/roads/people")
+    checked.whole("inboxes")
+
+
+async def test_risks(api: Api, checked: Checked) -> None:
+    ask, house = checked.ask, House(api)
+    await ground.ground(api.services.db)
+    collector = await house.one("collector")
+    looked = {"kind": "collector", "result": "danger", "finding": "灭火器过期", "inspected_at": soon(-1)}
+    path, key = f"{V1}/risk-sources/K1/inspections", {"Idempotency-Key": "risk-00017"}
+    assert [one["last"] for one in (await ask(collector, "GET", f"{V1}/risk-sources/overdue"))["items"]] == [None]
+    await ask(collector, "POST", path, json=looked, headers=key)
+    await ask(collector, "POST", path, json=looked, headers=key)
+    await ask(collector, "POST", path, json={**looked, "result": "passed"}, headers=key)
+    await ask(collector, "POST", path, json={**looked, "kind": "self"}, headers=key)
+    await ask(collector, "POST", path, json={**looked, "inspected_at": soon()}, headers=key)
+    await ask(collector, "POST", f"{V1}/risk-sources/none/inspections", json=looked, headers=key)
+    assert len((await ask(collector, "GET", path))["items"]) == 1
+    await ask(collector, "GET", f"{V1}/risk-sources/none/inspections")
+    checked.whole("risks")
+
+
+async def test_devices(api: Api, checked: Checked) -> None:
+    ask, house = checked.ask, House(api)
+    await ground.ground(api.services.db)
+    await import_table(api.services.db, "devices", DEVICES)
+    platform, agent = await api.with_key("sensor"), await house.one("agent")
+    alarm = {"device": "GAS-1", "value": 26.5, "threshold": 20, "measure": "%LEL", "taken_at": soon(0)}
+    key = {"Idempotency-Key": "alarm-00017"}
+    made = await ask(platform, "POST", f"{V1}/alarms", json={**alarm, "category": COVER}, headers=key)
+    await ask(platform, "POST", f"{V1}/alarms", json=alarm, headers=key)
+    await ask(platform, "POST", f"{V1}/alarms", json={**alarm, "value": 1}, headers=key)
+    await ask(platform, "POST", f"{V1}/alarms", json={**alarm, "device": "none"}, headers=key)
+    again = {"Idempotency-Key": "alarm-00018"}
+    await ask(platform, "POST", f"{V1}/alarms", json={**alarm, "taken_at": soon()}, headers=again)
+    joined = await ask(platform, "POST", f"{V1}/alarms", json=alarm, headers=again)
+    assert (joined["joined"], joined["case"]) == (True, made["case"])
+    assert len((await ask(agent, "GET", f"{V1}/cases/{made['case']}/alarms"))["items"]) == 2
+    await ask(agent, "GET", f"{V1}/cases/{uuid4()}/alarms")
+    point = {"lon": 112.1, "lat": 31.05, "accuracy_m": 5, "source": "beidou", "taken_at": soon(0)}
+    batch = {"datum": "wgs84", "points": [point, {**point, "taken_at": soon()}]}
+    taken = await ask(platform, "POST", f"{V1}/devices/CAR-1/tracks", json=batch)
+    assert (taken["stored"], [one["index"] for one in taken["refused"]]) == (1, [1])
+    await ask(platform, "POST", f"{V1}/devices/none/tracks", json=batch)
+    checked.whole("devices")
 
 
 async def test_knowledge(api: Api, checked: Checked) -> None:

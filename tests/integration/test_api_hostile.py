@@ -140,7 +140,7 @@ async def test_no_body_is_a_fault_of_the_server(api: Api, everyone: Everyone) ->
         method, path = name.split(" ")
         client = await everyone.who_may(NEEDS[name])
         path = path.replace("{case}", case["id"]).replace("{case_id}", case["id"]).replace("{day}", "2099-01-02")
-        for part in ("user_id", "sheet_id", "joint_id"):
+        for part in ("user_id", "sheet_id", "joint_id", "task_id", "shift_id"):
             path = path.replace(f"{{{part}}}", str(uuid4()))
         path = path.replace("{code}", "x-1").replace("{police_number}", "JM-1").replace("{version}", "none")
         path = path.replace("{registry}", "duty_holders")

@@ -77,8 +77,10 @@ def test_a_key_reads_and_pulls_and_takes_no_step_of_a_case() -> None:
     assert {one for one in FOR_KEYS if one.rpartition(":")[2] in (*changing, "confirm", "add_evidence")} == set()
     assert {one.rpartition(":")[2] for one in FOR_KEYS} == {
         *("read", "listen", "read_drafts", "read_particulars", "pull", "ack"),
+        "send",  # what devices measure: a case comes of it, which a person confirms
     }
-    assert not FOR_KEYS & {P.EVALUATION_READ, P.CASES_READ_EVIDENCE}, "people at work, and pictures, are for people"
+    for_people = {P.EVALUATION_READ, P.CASES_READ_EVIDENCE, P.FIELD_READ, P.FIELD_MANAGE, P.FIELD_REPORT}
+    assert not FOR_KEYS & for_people, "people at work, and pictures, are for people"
 
 
 def test_a_person_of_a_unit_and_a_volunteer_see_no_draft_and_no_number() -> None:

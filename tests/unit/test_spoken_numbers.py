@@ -207,11 +207,11 @@ def test_whatever_is_said_stays_within_bounds(text: str) -> None:
 
 
 def test_a_long_text_of_numerals_stays_fast() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     for text in ("四" * 10_000, "是号" * 5_000, "五十八号" * 2_500, "四是十事号" * 2_000, "9" * 10_000 + "号"):
         numbers(text)
         way("往东" + text + "米")
-    assert time.perf_counter() - began < 4
+    assert time.process_time() - began < 4
 
 
 @pytest.mark.parametrize(
