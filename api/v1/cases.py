@@ -218,7 +218,7 @@ async def found_page(find: Find, principal: Principal, request: Request, *, limi
     after = checked_cursor(cursor, "body.cursor" if request.method == "POST" else "query.cursor")
     async with services_of(request).db.read() as session:
         if (scope := await unit_scope(session, principal)) is not None:
-            find = replace(find, unit=scope)
+            find = replace(find, unit=scope, assisting=True)
         try:
             page = await find_cases(session, find, limit=limit, after=after)
         except BadSearch as fault:

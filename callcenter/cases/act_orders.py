@@ -6,12 +6,13 @@ from sqlalchemy import select
 
 from callcenter.cases import clocks
 from callcenter.cases.doing import NOTIFY, RESUME, Doing, looked, note_pictures, own_order, take_rule
-from callcenter.cases.life import ASSIST, HANDLE, LEAD, SIGN, CaseDeadline, CaseOrder, CaseRequest
+from callcenter.cases.life import ASSIST, HANDLE, LEAD, SIGN, CaseAssist, CaseDeadline, CaseOrder, CaseRequest
 from callcenter.cases.lifecycle import Action
 from callcenter.cases.model import PENDING_HANDLE, SYSTEM
 from callcenter.cases.snapshots import CHECKING, DESIGNATED, last_lead, open_orders, open_requests, rounds
 from callcenter.jobs.store import add_job
 from callcenter.storage.outbox import Refs
+from callcenter.storage.rows import insert_new
 
 ORDER, REWORK = "unit_order", "unit_rework"
 """Templates of what a unit is told of an order."""
@@ -47,6 +48,9 @@ async def issue(doing: Doing, unit: UUID, assisting: tuple[UUID, ...], round_: i
         doing.session.add(order)
         doing.issued.append(order)
     await doing.session.flush()  # limits and requests refer to them
+    for other in assisting:
+        assists = {"unit_id": other, "created_at": case.created_at, "case_id": case.id}
+        await insert_new(doing.session, CaseAssist, assists)
     for order in doing.issued:
         refs: Refs = {"case": case.id, "order": order.id, "unit": order.unit_id, "template": template}
         await add_job(doing.session, NOTIFY, f"{NOTIFY}:{order.id}", refs, at=at)

@@ -85,6 +85,17 @@ class CaseOrder(Base):
     """done, returned, withdrawn, rework, closed."""
 
 
+class CaseAssist(Base):
+    """A unit had an order to assist in a case. Beside the orders for lists alone: in the order of the cases' own time,
+    one row however often it was ordered. ``created_at`` is the case's."""
+
+    __tablename__ = "case_assists"
+
+    unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(primary_key=True)
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"), primary_key=True)
+
+
 class CaseDeadline(Base):
     """One running or ended limit. ``warn_at``, ``yellow_at`` and ``red_at`` follow from it and move with it.
 

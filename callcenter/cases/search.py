@@ -7,9 +7,8 @@ page may be short, or empty, and still have a ``next``. Nothing is counted.
 """
 
 import asyncio
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -36,7 +35,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
 
-from callcenter.cases.life import NO_LAMP
+from callcenter.cases.life import NO_LAMP, CaseAssist
 from callcenter.cases.model import LIT, Case, CaseParticulars
 from callcenter.cases.repository import PAGE_LIMIT, CasePage, CaseRow
 from callcenter.cases.search_filters import (
@@ -61,6 +60,7 @@ from callcenter.cases.search_index import (
 )
 from callcenter.city.model import Unit
 from callcenter.clock import now
+from callcenter.storage.bulk import as_rows
 from callcenter.storage.rows import decode_cursor, encode_cursor
 
 STEPS: Final = (100, 1_000, 6_000)
@@ -81,11 +81,14 @@ MOST_BRANCHES: Final = 200
 @dataclass(frozen=True)
 class _Way:
     """An index in the order of time along which cases can be read: those whose ``column`` has one of ``values``; None:
-    all. ``also``: what the columns before it in the index must be."""
+    all. ``also``: what the columns before it in the index must be. ``time`` and ``key``: the index's own columns of a
+    case's moment and id, where it is another table's."""
 
     column: Any = None
     values: Sequence[Any] = (None,)
     also: Sequence[ColumnElement[bool]] = ()
+    time: Any = field(default_factory=lambda: Case.created_at)
+    key: Any = field(default_factory=lambda: Case.id)
 
 
 @dataclass
@@ -98,6 +101,8 @@ class _Search:
     tokens: frozenset[str] = frozenset()
     areas: Sequence[UUID] | None = None
     """None: wherever it is, even unknown; empty: wherever it is."""
+    assists: UUID | None = None
+    """The unit that assists in what is looked for; the lead is then whoever it is."""
     ways: list[_Way] = field(default_factory=list)
     hits: float = 0.0
     """Cases that have the words, on SQLite: about how many a second there are where the search stands."""
@@ -122,7 +127,7 @@ class _Search:
         given = [self.col(column) == value for column, value in equal if value]
         if find.states:
             given.append(self.col(Case.state).in_(list(find.states)))
-        if find.filed_only:
+        if find.filed_only and not (find.unit or self.assists):  # who has an order has a filed case
             given.append(self.col(Case.filed_at).is_not(None))
         if find.number:
             given.append(and_(*begins(self.col(Case.number), find.number)))
@@ -132,6 +137,13 @@ class _Search:
         if find.phone and len(digits_of(find.phone)) not in TAILS:
             given.append(self._ends_with(digits_of(find.phone)))
         return given
+
+    def assisted(self) -> list[ColumnElement[bool]]:
+        """What is tried on a case that was not read along the unit's own list of those it assists in."""
+        if self.assists is None:
+            return []
+        mine = (CaseAssist.created_at == Case.created_at, CaseAssist.case_id == Case.id)
+        return [select(1).where(CaseAssist.unit_id == self.assists, *mine).exists()]
 
     def _ends_with(self, digits: str) -> ColumnElement[bool]:
         """A tail was kept of four and eight digits; for another number of them the number itself decides."""
@@ -181,7 +193,7 @@ class _Search:
         if not isinstance(values[0], UUID):
             return column.in_(list(values))  # type: ignore[no-any-return]
         if self.sqlite:
-            return column.in_(select(_listed(values).c.value))  # type: ignore[no-any-return]
+            return column.in_(select(as_rows(values).c.value))  # type: ignore[no-any-return]
         return column == func.any(literal(list(values), ARRAY(Uuid())))  # type: ignore[no-any-return]
 
     @property
@@ -189,7 +201,8 @@ class _Search:
         """The way that leads to nothing but what is looked for: its newest are the page."""
         way = self.ways[0]
         alone = len(self.ways) == 1 and len(way.values) == 1 and not self.tokens
-        return (way, None) if alone and len(self.filters()) == (way.column is not None) + bool(way.also) else None
+        told = (way.column is not None and way.key is Case.id) + bool(way.also)
+        return (way, None) if alone and len(self.filters()) == told else None
 
     # -- reading -------------------------------------------------------------------------------------------------------
     async def way(self, until: Position, rows: int) -> tuple[_Way | None, datetime | None]:
@@ -216,8 +229,8 @@ class _Search:
 
     def _nth(self, way: _Way, until: Position, rows: int) -> Select[Any]:
         """When, for each value of the way, the case after ``rows`` of them was opened; NULL where there are fewer."""
-        query = select(Case.created_at).where(Case.created_at <= until[0])
-        query = query.where(*way.also).order_by(Case.created_at.desc(), Case.id.desc()).limit(1).offset(rows)
+        query = select(way.time).where(way.time <= until[0])
+        query = query.where(*way.also).order_by(way.time.desc(), way.key.desc()).limit(1).offset(rows)
         if way.column is None:
             return query
         if len(way.values) == 1:
@@ -225,7 +238,7 @@ class _Search:
         if not isinstance(way.values[0], UUID):
             each = [select(query.where(way.column == value).scalar_subquery()) for value in way.values]
             return union_all(*each)  # type: ignore[return-value]
-        listed = _listed(way.values) if self.sqlite else _unnested(way.values)
+        listed = as_rows(way.values) if self.sqlite else _unnested(way.values)
         return select(query.where(way.column == listed.c.value).correlate(listed).scalar_subquery()).select_from(listed)
 
     async def window(self, way: _Way | None, start: datetime | None, until: Position, limit: int) -> list[Position]:
@@ -235,19 +248,20 @@ class _Search:
         query = query.where(or_(created < until[0], and_(created == until[0], key < until[1])))
         if way is None:
             hits = "SELECT s.case_id FROM case_search_fts f CROSS JOIN case_search s ON s.key = f.rowid"
-            query = query.where(Case.id.in_(self._matching(hits, start, until)))
+            query = query.where(Case.id.in_(self._matching(hits, start, until)), *self.assisted())
             if start is not None:
                 query = query.where(created >= start)
             return await self._positions(query.order_by(created.desc(), key.desc()))
         if self.tokens and not self.sqlite and way.column is None:
             return await self._time_of_words(start, until, limit)
-        query = query.where(*self.has_words(start, until), Case.created_at <= until[0])
+        query = query.where(*self.has_words(start, until), way.time <= until[0])
         if start is not None:
-            query = query.where(Case.created_at >= start)
+            query = query.where(way.time >= start)
         if way.column is not None:
             query = query.where(self.among(way.column, way.values), *way.also)
+        query = query.where(Case.id == way.key) if way.key is not Case.id else query.where(*self.assisted())
         if len(way.values) == 1:
-            return await self._positions(query.order_by(Case.created_at.desc(), Case.id.desc()))
+            return await self._positions(query.order_by(way.time.desc(), way.key.desc()))
         # Read along several places of the index and sorted: the window holds no more than can be.
         return await self._positions(query.order_by(created.desc(), key.desc()))
 
@@ -279,7 +293,7 @@ class _Search:
         ids = (await self.session.scalars(hits)).all()
         if not ids or len(ids) > ENOUGH_AT_ONCE:
             return None if ids else []
-        query = select(Case.id, created).where(self.among(Case.id, ids), *self.filters(), *bounds)
+        query = select(Case.id, created).where(self.among(Case.id, ids), *self.filters(), *self.assisted(), *bounds)
         return await self._positions(query.order_by(self.col(created).desc(), self.col(Case.id).desc()).limit(limit))
 
     async def _positions(self, query: Any) -> list[Position]:
@@ -297,14 +311,29 @@ async def find_cases(session: AsyncSession, find: Find, *, limit: int = 50, afte
     if after is not None:
         until = min(until, decode_cursor(after))
     search = await _prepared(session, find)
-    rows: list[Position] = []
+    searches = [search, _assisting(search, find.unit)] if find.assisting and find.unit is not None else [search]
+    looked = [await _look(one, until, limit) for one in searches]
+    # Below where one of them stands it is not known what it would still find: that is the next page's.
+    stood = max((one for _, one in looked if one is not None), default=None)
+    found = {row for rows, _ in looked for row in rows if stood is None or row >= stood}
+    return await _page(session, sorted(found, reverse=True), limit, stood)
+
+
+async def _look(search: _Search, until: Position, limit: int) -> tuple[list[Position], Position | None]:
+    """The newest cases from ``until`` back, one more than ``limit`` at most; and where the search stood when it has not
+    seen all."""
+    find, rows = search.find, list[Position]()
     rare = bool(find.phone) or len(find.number) > 8
-    for step, size in enumerate(STEPS):
-        if rare or (step == len(STEPS) - 1 and len(rows) < RARE):
+    # A unit assists in few of its cases: one window of a thousand holds them all, where a first of a hundred would only
+    # be one more.
+    steps = STEPS if search.assists is None else STEPS[1:]
+    for step, size in enumerate(steps):
+        if rare or (step == len(steps) - 1 and len(rows) < RARE):
             rare = False
             found = await search.at_once(until, limit + 1 - len(rows))
             if found is not None:
-                return await _page(session, rows + found, limit, None)
+                rows += found
+                return rows, rows[-1] if len(rows) > limit else None
         way, start = search.straight or await search.way(until, max(size, limit + 1))
         if find.created_from is not None and (start is None or start <= find.created_from):
             start, last = find.created_from, True
@@ -312,15 +341,23 @@ async def find_cases(session: AsyncSession, find: Find, *, limit: int = 50, afte
             last = start is None
         rows += await search.window(way, start, until, limit + 1 - len(rows))
         if len(rows) > limit or last:
-            return await _page(session, rows, limit, None)
+            return rows, rows[-1] if len(rows) > limit else None
         assert start is not None  # noqa: S101 - else it was the last
         until = (start, UUID(int=0))
-    return await _page(session, rows, limit, until)
+    return rows, until
+
+
+def _assisting(search: _Search, unit: UUID) -> _Search:
+    """The same search among the cases in which a unit assists, whoever leads them."""
+    way = _Way(CaseAssist.unit_id, [unit], time=CaseAssist.created_at, key=CaseAssist.case_id)
+    return replace(search, find=replace(search.find, unit=None), assists=unit, ways=[way])
 
 
 async def _page(session: AsyncSession, found: list[Position], limit: int, stood: Position | None) -> CasePage:
     """The cases of the positions; ``stood``: where the search ended without having seen all."""
     more = found[limit - 1] if len(found) > limit else stood
+    if not found:
+        return CasePage([], encode_cursor(*more) if more is not None else None)
     query = select(Case, CaseParticulars).join(CaseParticulars, CaseParticulars.case_id == Case.id)
     query = query.where(Case.id.in_([key for _, key in found[:limit]]))
     cases = {case.id: CaseRow(case, particulars) for case, particulars in await session.execute(query)}
@@ -345,7 +382,8 @@ async def _prepared(session: AsyncSession, find: Find) -> _Search:
     search.tokens = frozenset(tokens)
     if find.area:
         search.areas = await below(session, find.area)
-    if find.unit is not None and await session.get(Unit, find.unit) is None:
+    # Who asks for all that a unit has a part in is of that unit.
+    if find.unit is not None and not find.assisting and await session.get(Unit, find.unit) is None:
         raise BadSearch(f"unit: there is no unit {find.unit}")
     search.ways = _ways(find, search.areas)
     if not search.sqlite:
@@ -398,11 +436,6 @@ def _sparser(
     if best is not None and best[0] <= density:
         return best
     return density, way, max(ends, default=None)
-
-
-def _listed(values: Sequence[UUID]) -> Any:
-    """Ids as rows, on SQLite."""
-    return func.json_each(json.dumps([one.hex for one in values])).table_valued("value")
 
 
 def _unnested(values: Sequence[UUID]) -> Any:

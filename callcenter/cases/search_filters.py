@@ -41,6 +41,8 @@ class Find:
     states: Sequence[str] = ()
     unit: UUID | None = None
     """The unit that has the order, as lead."""
+    assisting: bool = False
+    """With ``unit``: also the cases in which it assists or has assisted."""
     lamp: str = ""
     domain: str = ""
     decision: str = ""

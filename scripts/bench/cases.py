@@ -116,6 +116,10 @@ class Bench:
             "list three states": lambda: Find(states=["pending_handle", "handling", "closed"]),
             "list unit": lambda: Find(unit=pick(self.units)),
             "list unit, state": lambda: Find(unit=pick(self.units), states=[pick(("handling", "closed"))]),
+            "list unit's own": lambda: Find(unit=pick(self.units), assisting=True, filed_only=True),
+            "list unit's own, state": lambda: Find(
+                unit=pick(self.units), assisting=True, filed_only=True, states=[pick(("handling", "closed"))]
+            ),
             "list district": lambda: Find(area=pick(self.areas[2])),
             "list street": lambda: Find(area=pick(self.areas[3])),
             "list grid": lambda: Find(area=pick(self.areas[5])),

@@ -8,7 +8,7 @@ import itertools
 import random
 import sqlite3
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,8 @@ from scripts.bench.cases_city import UNTIL, City, Made, cases
 
 CHUNK = 10_000
 MOMENT = UNTIL
+ORDERED_AFTER = timedelta(minutes=10)
+"""As ``cases_city`` has it: an order is ten minutes younger than its case."""
 
 
 def _sqlite_value(value: Any) -> Any:
@@ -47,9 +49,20 @@ def _rows(made: Sequence[Made]) -> dict[str, list[dict[str, Any]]]:
         "cases": [one.case for one in made],
         "case_particulars": [one.particulars for one in made],
         "case_orders": [one.order for one in made if one.order is not None],
+        "case_assists": _assists([one.order for one in made if one.order is not None]),
         "case_deadlines": [deadline for one in made for deadline in one.deadlines],
         "case_log": [step for one in made for step in one.log],
     }
+
+
+def _assists(orders: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """In every fifth case that a unit leads, the unit of the next one assists."""
+    pairs = [pair for n, pair in enumerate(itertools.pairwise(orders)) if n % 5 == 0]
+    return [
+        {"unit_id": other["unit_id"], "created_at": own["issued_at"] - ORDERED_AFTER, "case_id": own["case_id"]}
+        for own, other in pairs
+        if other["unit_id"] != own["unit_id"]
+    ]
 
 
 def _city_rows(city: City) -> dict[str, list[dict[str, Any]]]:

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -69,6 +69,48 @@ async def test_a_units_people_see_and_act_on_their_own_units_cases_only(api: Api
     assert (await stranger.post(f"{V1}/cases/search", json={"number": case["number"]})).json()["items"] == []
     assert (await stranger.get(f"{V1}/supervision/boxes")).json()["monitored"] == 0
     assert (await stranger.get(f"{V1}/supervision/boxes/monitored")).json()["items"] == []
+
+
+async def test_a_units_lists_hold_what_it_leads_and_what_it_assists_in(api: Api) -> None:
+    house = House(api)
+    roads, parks, water = [await api.unit(name) for name in ("roads", "parks", "water")]
+    led = await house.ordered(parks)
+    filed = await house.filed()
+    helped = await house.stepped(
+        await house.one("command"), filed, "dispatch", unit=str(roads), assisting=[str(parks), str(water)]
+    )
+
+    async def found(whose: UUID, **what: Any) -> list[str]:
+        client = await house.one("unit", whose)
+        listed = (await client.get(f"{V1}/cases", params=what)).json()
+        asked = {"states": [what["state"]]} if "state" in what else what
+        searched = await client.post(f"{V1}/cases/search", json=asked)
+        assert searched.json() == listed, "a search without words is a list"
+        return [one["id"] for one in listed["items"]]
+
+    assert await found(parks) == [helped["id"], led["id"]], "the newest first, whoever leads"
+    assert await found(parks, state="pending_handle") == [helped["id"], led["id"]]
+    assert await found(parks, state="closed") == []
+    assert await found(roads) == await found(water) == [helped["id"]]
+    assert await found(water, unit=str(parks)) == [helped["id"]], "its own, whatever it asks for"
+    assert await found(parks, number=helped["number"]) == [helped["id"]]
+    parks_people = await house.one("unit", parks)
+    words = (await parks_people.post(f"{V1}/cases/search", json={"words": "井盖"})).json()["items"]
+    assert [one["id"] for one in words] == [helped["id"], led["id"]]
+    first = (await parks_people.get(f"{V1}/cases", params={"limit": 1})).json()
+    second = (await parks_people.get(f"{V1}/cases", params={"limit": 1, "cursor": first["next"]})).json()
+    assert [one["id"] for page in (first, second) for one in page["items"]] == [helped["id"], led["id"]]
+    command = await house.one("command")
+    by_lead = (await command.get(f"{V1}/cases", params={"unit": str(parks)})).json()["items"]
+    assert [one["id"] for one in by_lead] == [led["id"]], "whoever else asks for a unit asks for the lead"
+    # Ordered to assist once more, in the next round: still one line of the list.
+    asked = await house.stepped(await house.one("unit", roads), helped, "ask_return", reason="不归我们")
+    given_back = await house.stepped(command, asked, "grant_return")
+    assert await found(parks) == [helped["id"], led["id"]], "it had an order: it may know of it"
+    assert await found(roads) == []
+    again = await house.stepped(command, given_back, "dispatch", unit=str(water), assisting=[str(parks)])
+    assert await found(parks) == [again["id"], led["id"]]
+    assert await found(water) == [again["id"]], "led and assisted in before: one line"
 
 
 async def test_who_belongs_to_no_unit_hears_so_whatever_they_ask_for(api: Api) -> None:

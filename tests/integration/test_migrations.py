@@ -3,11 +3,17 @@
 import asyncio
 import subprocess
 import sys
+from datetime import timedelta
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import inspect, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
+from callcenter.cases.life import CaseAssist, CaseOrder
+from callcenter.cases.model import Case
+from callcenter.city.model import Unit
 from callcenter.clock import now
 from callcenter.storage import migrate as migration
 from callcenter.storage.engine import Database, StoreError
@@ -44,6 +50,33 @@ async def test_down_to_nothing_and_up_again(empty_url: str) -> None:
     assert await _tables(empty_url) <= {"alembic_version"}
     await migration.migrate(empty_url)
     assert await migration.differences(empty_url) == []
+
+
+async def test_the_lists_of_assisting_units_are_made_of_the_orders_there_were(empty_url: str) -> None:
+    await migration.migrate(empty_url)
+    database = Database(empty_url)
+    await database.connect()
+    at, case, lead, helper = now(), uuid4(), uuid4(), uuid4()
+    names = {"kind": "department", "level": 1, "leader": "", "duty_phone": "", "round_the_clock": False}
+    order = {"case_id": case, "issued_at": at + timedelta(hours=1), "issued_by": "system"}
+    async with database.begin() as session:
+        session.add_all(
+            Unit(id=id, code=id.hex[:8], name="", active=True, created_at=at, **names) for id in (lead, helper)
+        )
+        made = {"disposition": "case", "decision": "auto", "emergency": [], "secrecy": False, "version": 1}
+        session.add(Case(id=case, source="phone", state="handling", created_at=at, filed_at=at, **made))
+        await session.flush()
+        for unit, part, round_ in ((lead, "lead", 1), (helper, "assist", 1), (helper, "assist", 2)):
+            session.add(CaseOrder(id=uuid4(), unit_id=unit, part=part, round=round_, **order))
+    await database.close()
+    before = ScriptDirectory.from_config(migration.configuration()).get_revision("0008").down_revision
+    await migration.downgrade(empty_url, str(before))
+    await migration.migrate(empty_url)
+    await database.connect()
+    async with database.read() as session:
+        found = [(row.unit_id, row.created_at, row.case_id) for row in await session.scalars(select(CaseAssist))]
+    await database.close()
+    assert found == [(helper, at, case)]
 
 
 async def test_two_processes_migrating_at_once_both_succeed(empty_url: str) -> None:

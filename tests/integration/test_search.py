@@ -14,6 +14,7 @@ from callcenter import clock
 from callcenter.access.model import AuditEntry
 from callcenter.calls.repository import erase_call
 from callcenter.cases import search, search_index
+from callcenter.cases.life import CaseAssist
 from callcenter.cases.model import Case, CaseParticulars
 from callcenter.cases.repository import erase_particulars
 from callcenter.cases.search import find_cases
@@ -54,6 +55,7 @@ class Row:
     source: str
     filed: bool
     created_at: datetime
+    assist: UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Town:
 
 async def town(db: Database, count: int = 300, seed: int = 1) -> Town:
     """Cases of every kind, some in the same moment."""
-    dice = random.Random(seed)
+    dice, others = random.Random(seed), random.Random(seed)
     codes = ["1", "11", "12", "111", "112", "121", "1111", "1112"]
     areas = {code: uuid4() for code in codes}
     units = [uuid4() for _ in range(3)]
@@ -95,6 +97,7 @@ async def town(db: Database, count: int = 300, seed: int = 1) -> Town:
                 source=dice.choice(("phone", "web")),
                 filed=filed,
                 created_at=at,
+                assist=others.choice((*units, None, None, None)) if filed else None,
             )
         )
     async with db.begin() as session:
@@ -127,6 +130,8 @@ async def add(session: object, row: Row) -> None:
     session.add(  # type: ignore[attr-defined]
         CaseParticulars(case_id=row.id, text=row.text, reporter_number=row.phone, callback_number=row.callback)
     )
+    if row.assist is not None:
+        session.add(CaseAssist(unit_id=row.assist, created_at=row.created_at, case_id=row.id))  # type: ignore[attr-defined]
     await index_words(session, row.id)  # type: ignore[arg-type]
 
 
@@ -143,7 +148,7 @@ def expected(town: Town, find: Find) -> list[UUID]:
             and (not digits or any(number.endswith(digits) for number in numbers))
             and (not find.area or row.area in town.below(find.area))
             and (not find.states or row.state in find.states)
-            and (find.unit is None or row.unit == find.unit)
+            and (find.unit is None or find.unit in ((row.unit, row.assist) if find.assisting else (row.unit,)))
             and (not find.lamp or row.lamp == find.lamp)
             and (not find.domain or row.domain == find.domain)
             and (not find.category or row.category == find.category)
@@ -207,6 +212,12 @@ def finds(town: Town, dice: random.Random) -> Iterator[Find]:
     for _ in range(40):
         names = dice.sample(list(some), dice.choice((2, 2, 3, 4)))
         yield replace(Find(), **{name: some[name]() for name in names})
+    own = Find(unit=dice.choice(town.units), assisting=True, filed_only=True)
+    yield own
+    for name, value in some.items():
+        yield replace(own, **{name: value()})
+    for _ in range(20):
+        yield replace(own, **{name: some[name]() for name in dice.sample(list(some), 2)})
 
 
 @pytest.mark.parametrize("bounds", ["as they are", "small"])
