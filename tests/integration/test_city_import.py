@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,6 +42,7 @@ from callcenter.storage.engine import Database
 from callcenter.storage.migrate import migrate
 from callcenter.tables.rows import MOST_FAULTS
 from callcenter.tables.sources import Source
+from tests.databases import Cluster
 
 pytestmark = pytest.mark.integration
 
@@ -186,14 +188,51 @@ async def states(db: Database, kind: str) -> list[str]:
         return list(await session.scalars(found))
 
 
-@pytest.fixture
-async def city(db: Database) -> Database:
+async def built(url: str) -> None:
     """A store with map, units, places and doors."""
-    await good(db, AREAS, a_map())
-    await good(db, UNITS, table(*UNIT_ROWS))
-    await good(db, PLACES, ROADS)
-    await good(db, ADDRESSES, DOORS)
-    return db
+    await migrate(url)
+    database = Database(url)
+    await database.connect()
+    for kind, data in ((AREAS, a_map()), (UNITS, table(*UNIT_ROWS)), (PLACES, ROADS), (ADDRESSES, DOORS)):
+        await good(database, kind, data)
+    await database.close()
+
+
+@pytest.fixture(scope="module")
+def cities() -> dict[str, Path | str]:
+    """What is built already: a file to copy, a database to clone."""
+    return {}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def city(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    cities: dict[str, Path | str],
+) -> AsyncIterator[Database]:
+    """A store with map, units, places and doors, of its own."""
+    cluster: Cluster | None = None
+    name = f"city_{uuid4().hex}"
+    if request.param == "sqlite":
+        if "sqlite" not in cities:
+            cities["sqlite"] = tmp_path_factory.mktemp("city") / "callcenter.db"
+            await built(f"sqlite+aiosqlite:///{cities['sqlite']}")
+        shutil.copy(cities["sqlite"], tmp_path / "callcenter.db")
+        database = Database(f"sqlite+aiosqlite:///{tmp_path / 'callcenter.db'}")
+    else:
+        cluster = request.getfixturevalue("postgres")
+        if "postgresql" not in cities:
+            cluster.sql(f"CREATE DATABASE {name}_template")
+            cities["postgresql"] = f"{name}_template"
+            await built(cluster.url(f"{name}_template"))
+        cluster.sql(f"CREATE DATABASE {name} TEMPLATE {cities['postgresql']}")
+        database = Database(cluster.url(name))
+    await database.connect()
+    yield database
+    await database.close()
+    if cluster is not None:
+        cluster.sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 # -- maps --------------------------------------------------------------------------------------------------------------
@@ -797,7 +836,7 @@ def write(path: Path, rows: Sequence[bytes]) -> Path:
 
 async def test_a_process_that_is_killed_leaves_the_version_before(city: Database, tmp_path: Path) -> None:
     await good(city, ASSETS, parts(7))
-    path = write(tmp_path / "assets.csv", [parts(40_000)])
+    path = write(tmp_path / "assets.csv", [parts(30_000)])
     process = run(city, tmp_path, "import", "assets", str(path), "--datum", "wgs84")
     try:
         while (await standing(city))["assets"] <= 7 + BATCH:
