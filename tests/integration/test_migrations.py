@@ -69,7 +69,7 @@ async def test_the_lists_of_assisting_units_are_made_of_the_orders_there_were(em
         for unit, part, round_ in ((lead, "lead", 1), (helper, "assist", 1), (helper, "assist", 2)):
             session.add(CaseOrder(id=uuid4(), unit_id=unit, part=part, round=round_, **order))
     await database.close()
-    before = ScriptDirectory.from_config(migration.configuration()).get_revision("0008").down_revision
+    before = ScriptDirectory.from_config(migration.configuration()).get_revision("0010").down_revision
     await migration.downgrade(empty_url, str(before))
     await migration.migrate(empty_url)
     await database.connect()
