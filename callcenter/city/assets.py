@@ -96,12 +96,9 @@ async def nearest(
     squeeze = math.cos(math.radians(place.lat))
     east, north = (Asset.lon - place.lon) * squeeze, Asset.lat - place.lat
     flat = east * east + north * north
+    each = [Asset.import_id == import_id, *([Asset.category.in_(categories)] if categories else [])]
     for radius in cells.widening(min(within_m, cells.FARTHEST_M)):
-        query = select(*_COLUMNS).where(
-            Asset.import_id == import_id, cells.within(Asset.cell, place, radius), Asset.state.not_in(GONE)
-        )
-        if categories:
-            query = query.where(Asset.category.in_(categories))
+        query = select(*_COLUMNS).where(cells.within(Asset.cell, place, radius, *each), Asset.state.not_in(GONE))
         rows = (await session.execute(query.order_by(flat, Asset.code).limit(most + _SPARE))).all()
         reached = [(metres(place, Point(row.lon, row.lat)), row.code, row) for row in rows]
         found = sorted(one for one in reached if one[0] <= radius)[:most]

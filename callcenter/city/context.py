@@ -73,7 +73,7 @@ async def registered_near(
         return []
     query = select(
         Registered.code, Registered.name, Registered.owner, Registered.lon, Registered.lat, Registered.particulars
-    ).where(Registered.import_id == key, cells.within(Registered.cell, place, within_m))
+    ).where(cells.within(Registered.cell, place, within_m, Registered.import_id == key))
     found = []
     for code, name, owner, lon, lat, particulars in await session.execute(query):
         there = Point(lon, lat)

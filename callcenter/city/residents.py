@@ -476,7 +476,7 @@ class _Reading:
         key = self.versions.get(kinds.ADDRESSES)
         if key is None:
             return []
-        query = select(Address).where(Address.import_id == key, cells.within(Address.cell, place, NEAR_M))
+        query = select(Address).where(cells.within(Address.cell, place, NEAR_M, Address.import_id == key))
         rows = await self.session.scalars(query.limit(_DENSEST))
         reached = [(round(metres(place, Point(row.lon, row.lat)), 1), row.code, row) for row in rows]
         nearest = sorted(one for one in reached if one[0] <= NEAR_M)[:MOST_ADDRESSES]

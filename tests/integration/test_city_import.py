@@ -16,11 +16,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 
 from callcenter import cli
 from callcenter.access.audit import Actor, entries
-from callcenter.city import assets, importing
+from callcenter.city import assets, context, importing
 from callcenter.city.city import City
 from callcenter.city.coordinates import GCJ02, WGS84, Point, metres, moved, to_gcj02
 from callcenter.city.ground import (
@@ -515,7 +515,9 @@ async def test_a_chain_of_things_stands(city: Database) -> None:
     cameras = table({"code": "C1", "name": "路口", "lon": 112.1, "lat": 31, "调看权限": "申请"})
     assert (await good(city, "cameras", cameras)).rows == 1
     assert (
-        await good(city, "meeting_links", table({"code": "M", "name": "会", "link": "x://y"}), datum=WGS84)
+        await good(
+            city, "meeting_links", table({"code": "M", "name": "会", "link": "https://meet.example/1"}), datum=WGS84
+        )
     ).rows == 1
 
 
@@ -808,6 +810,33 @@ async def test_the_nearest_part_is_the_nearest_however_many_stand_around(city: D
             assert by_tag is not None
             assert by_tag.code[-6:] == code
         assert await assets.by_tag(session, told.id, "") is None
+
+
+@pytest.mark.parametrize("city", ["sqlite"], indirect=True)
+async def test_a_look_reads_the_rows_of_its_cells_and_no_others(city: Database) -> None:
+    # Half a million rows of one import, twenty thousand lamps among them: an index by import alone, or by import and
+    # category, takes a hundred times as long.
+    told = await good(city, ASSETS, parts(50))
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    async with city.read() as session:
+        engine = (await session.connection()).sync_engine
+        event.listen(engine, "before_cursor_execute", note)
+        here = Point(112.0504, 31.0004)
+        await assets.nearest(session, told.id, here, categories=("0101", "0137"), most=3)
+        await assets.nearest(session, told.id, here, most=3)
+        await context.registered_near(session, {"cameras": told.id}, "cameras", here, 300)
+        event.remove(engine, "before_cursor_execute", note)
+        connection = await session.connection()
+        assert len(asked) == 3
+        for statement, parameters in asked:
+            plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", tuple(parameters))
+            searches = [row[3] for row in plan if row[3].startswith(("SEARCH", "SCAN"))]
+            assert len(searches) >= 3
+            assert all("cell>? AND cell<?" in one for one in searches), searches
 
 
 # -- processes ---------------------------------------------------------------------------------------------------------
