@@ -19,6 +19,8 @@ _A_ROW: Final = 360 * _A_DEGREE + 2
 SMALLEST_RING_M: Final = 120.0
 _ROUNDING: Final = 1e-9
 """Degrees, a tenth of a millimetre: what reckoning in floating point loses."""
+_MOST_NAMED: Final = 1_000
+"""Cells of a circle of some 1,500 m."""
 FARTHEST_M: Final = 5_000.0
 """Nothing farther than this is near: at most ninety rows of cells."""
 
@@ -54,10 +56,15 @@ def within(
 ) -> ColumnElement[bool]:
     """The rows in the cells that the circle touches: all within it, and some beside it.
 
-    ``each``: what the columns before ``column`` in its index must be. Said once a range and not once beside them all:
-    SQLite uses an index for OR only by what stands within each of its arms, and would read every row of the import.
+    ``each``: what the columns before ``column`` in its index must be.
     """
-    return or_(*(and_(*each, column.between(first, last)) for first, last in ranges(centre, radius_m)))
+    rows = ranges(centre, radius_m)
+    if sum(last - first + 1 for first, last in rows) <= _MOST_NAMED:
+        # Each cell by its number: SQLite takes ranges joined by OR for one condition among others, and reads the whole
+        # category instead of the index's few leaves; numbers it looks up one by one.
+        return and_(*each, column.in_([cell for first, last in rows for cell in range(first, last + 1)]))
+    # For the same reason what stands beside the ranges is said with each of them.
+    return or_(*(and_(*each, column.between(first, last)) for first, last in rows))
 
 
 def widening(farthest_m: float = FARTHEST_M) -> Iterator[float]:

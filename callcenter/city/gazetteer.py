@@ -313,6 +313,8 @@ class Gazetteer:
     # -- what it may mean ----------------------------------------------------------------------------------------------
     def rank(self, heard: Heard, doors: Sequence[Door], *, most: int = 5) -> list[Candidate]:
         """The points that were meant, the likeliest first, one an area, at most ``most``."""
+        # A store gives rows in any order; of two doors as likely the one with the smaller code is offered, every day.
+        doors = sorted(doors, key=lambda door: door.code)
         guesses = [
             guess
             for at, mention in enumerate(heard.mentions)

@@ -238,6 +238,13 @@ def test_a_building_without_its_staircase_is_no_address() -> None:
     assert STAIRCASE not in found.reasons
 
 
+def test_the_order_of_the_doors_changes_nothing() -> None:
+    for text in ("柳泉小区三号楼", "桂花城五栋", "建设大道二十一号", "刘泉路五号", "柳泉小区三号楼五单元"):
+        heard = NAMES.read(text)
+        doors = looked_up(heard)
+        assert NAMES.rank(heard, doors) == NAMES.rank(heard, doors[::-1])
+
+
 def test_a_number_between_two_doors_is_beside_one() -> None:
     found = best("建设大道二十一号")
     assert (found.address, DOOR_BESIDE in found.reasons) == (None, True)
