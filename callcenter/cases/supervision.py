@@ -39,7 +39,7 @@ log = structlog.get_logger()
 class SweepSettings:
     """How a sweep works."""
 
-    batch: int = 400
+    batch: int = 200
     """Cases of one transaction: on SQLite a caller's write waits for it, some tens of milliseconds."""
     read: int = 10_000
     """Limits read at once."""
