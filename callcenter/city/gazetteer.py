@@ -517,7 +517,8 @@ async def load(session: AsyncSession, import_id: int | None) -> list[Any]:
     if import_id is None:
         return []
     query = select(Place.code, Place.name, Place.kind, Place.aliases, Place.shape).where(Place.import_id == import_id)
-    return list((await session.execute(query)).all())
+    # In one order on every store: of names as likely the first is looked at.
+    return list((await session.execute(query.order_by(Place.code))).all())
 
 
 def build(rows: Sequence[Any], areas: AreaIndex) -> Gazetteer:
