@@ -118,7 +118,7 @@ async def _replaced(session: AsyncSession, case: Case, done: set[str], at: datet
     """What follows from a place or a part that a person has named: the areas it lies in, whose the part is."""
     city = locating.in_force()
     if "asset_code" in done and case.asset_code is not None:
-        versions = await city.versions() if city is not None else {}
+        versions = await city.versions(wait=False) if city is not None else {}
         part = await assets.by_code(session, versions.get(kinds.ASSETS), case.asset_code)
         if part is None:
             raise Unknown("asset", "there is no such part in force: see the parts near the place")

@@ -226,7 +226,7 @@ async def _check_references(session: AsyncSession, new: NewCase) -> None:
 async def _at_its_part(session: AsyncSession, new: NewCase, code: str) -> NewCase:
     """``new`` where the part stands, its owner named. Raises Unknown."""
     city = locating.in_force()
-    part = await assets.by_code(session, (await city.versions()).get(kinds.ASSETS), code) if city else None
+    part = await assets.by_code(session, (await city.versions(wait=False)).get(kinds.ASSETS), code) if city else None
     if part is None:
         raise Unknown("asset", "there is no part of that code or tag: leave it out and say where it is")
     owner = await session.scalar(select(Unit.id).where(Unit.code == part.owner)) if part.owner else None

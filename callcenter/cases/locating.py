@@ -145,7 +145,7 @@ async def _by_point(session: AsyncSession, city: City, case: Case) -> dict[str, 
         return None
     place = Point(case.lon, case.lat)
     case.cell = cell_of(place)
-    lies = await city.at(place)
+    lies = await city.at(place, wait=False)
     if case.area_id is None and lies.narrowest is not None:
         case.area_id = lies.narrowest.id
     if case.asset_code is None:
@@ -155,7 +155,7 @@ async def _by_point(session: AsyncSession, city: City, case: Case) -> dict[str, 
 
 async def _shared(city: City, found: Sequence[Candidate]) -> UUID | None:
     """The narrowest area that all of them lie in; None: they share none, or only the whole city."""
-    areas = await city.areas()
+    areas = await city.areas(wait=False)
     chains = [areas.up(one.area) for one in found]
     if not chains:
         return None
@@ -169,7 +169,7 @@ async def _part(session: AsyncSession, city: City, case: Case, place: Point, *, 
     """The part that a matter about parts is about, where one is clearly meant, and the owner where all agree."""
     if case.category_kind != "part" or case.category_code is None:
         return
-    versions = await city.versions()
+    versions = await city.versions(wait=False)
     near = await assets.candidates(session, versions.get(kinds.ASSETS), place, case.category_code, precise=precise)
     if not near:
         return
