@@ -191,8 +191,11 @@ class Database:
             raise StoreError(f"database file {path} cannot be opened: {error.strerror}") from error
 
 
-def sqlite_engine(url: URL, *, write: bool, pooled: bool = True, foreign_keys: bool = True) -> AsyncEngine:
-    """An engine on a SQLite file: one connection that writes, or several that cannot."""
+def sqlite_engine(
+    url: URL, *, write: bool, pooled: bool = True, foreign_keys: bool = True, busy_ms: int = BUSY_TIMEOUT_MS
+) -> AsyncEngine:
+    """An engine on a SQLite file: one connection that writes, or several that cannot. ``busy_ms``: how long it waits
+    for another process's write."""
     engine = create_async_engine(
         url,
         hide_parameters=True,
@@ -209,7 +212,7 @@ def sqlite_engine(url: URL, *, write: bool, pooled: bool = True, foreign_keys: b
     def prepare(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         try:
-            cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+            cursor.execute(f"PRAGMA busy_timeout={busy_ms}")
             cursor.execute("PRAGMA journal_mode=WAL")
             row = cursor.fetchone()
             if row is None or str(row[0]).lower() != "wal":

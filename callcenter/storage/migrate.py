@@ -24,6 +24,8 @@ from callcenter.storage.engine import StoreError, parse_url, postgres_engine, sq
 from callcenter.storage.schema import metadata
 
 MIGRATIONS: Final = Path(__file__).resolve().parent / "migrations"
+WAIT_MS: Final = 120_000
+"""How long one process waits on SQLite for another that is migrating: a large store's indexes take minutes."""
 LOCK: Final = 1231901
 """PostgreSQL advisory lock of whoever migrates: two processes started at once must not both."""
 
@@ -132,7 +134,7 @@ def _engine(url: str) -> AsyncEngine:
         Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
         # SQLite changes a table by rebuilding it; with foreign keys on, dropping the old one would take its children
         # along. They are checked as a whole before the commit instead.
-        return sqlite_engine(parsed, write=True, pooled=False, foreign_keys=False)
+        return sqlite_engine(parsed, write=True, pooled=False, foreign_keys=False, busy_ms=WAIT_MS)
     return postgres_engine(parsed, pooled=False)
 
 
