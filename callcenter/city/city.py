@@ -93,24 +93,34 @@ class City:
     async def _look(self, *, wait: bool = True) -> None:
         """See whether other versions are in force, and read them; without ``wait`` in the background, unless nothing
         was ever read: a citizen's transaction does not wait for a map to be built."""
-        if self._clock() - self._looked < LOOK_EVERY_S:
+        if self._looked_lately():
             return
         async with self._lock:
-            if self._clock() - self._looked < LOOK_EVERY_S:
+            if self._looked_lately():
                 return
+            # Said before it is done: who asks while a map is being read is answered from the one before.
+            self._looked = self._clock()
             try:
                 async with self._db.read() as session:
                     versions = await importing.in_force(session)
                 if self._read is None or wait:
                     await self._take(versions)
                 elif versions != self._read and (self._taking is None or self._taking.done()):
-                    self._taking = asyncio.create_task(self._take(versions), name="city")
+                    self._taking = asyncio.create_task(self._take_beside(versions), name="city")
             except Exception as fault:
                 # What lies in memory still answers; a city never read has nothing to answer with.
                 if self._read is None or not store_is_at_fault(fault):
                     raise
                 log.warning("the city's versions were not looked at", fault=type(fault).__name__)
-            self._looked = self._clock()
+
+    def _looked_lately(self) -> bool:
+        return self._read is not None and self._clock() - self._looked < LOOK_EVERY_S
+
+    async def _take_beside(self, versions: dict[str, int]) -> None:
+        try:
+            await self._take(versions)
+        except Exception as fault:  # noqa: BLE001 - what is in memory goes on, and the next look tries again
+            log.error("the city was not read", fault=type(fault).__name__)
 
     async def _take(self, versions: dict[str, int]) -> None:
         """Read what is in force into memory; whoever asks meanwhile is answered from what was."""

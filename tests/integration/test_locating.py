@@ -232,3 +232,40 @@ def test_likeness() -> None:
 
 def test_codes_are_those_of_the_standards() -> None:
     assert [len(code) for code in (street(0), community(0), grid(0))] == [9, 12, 15]
+
+
+async def test_a_transaction_does_not_wait_for_a_newer_map(db: Database) -> None:
+    clock_s = [0.0]
+    asked = City(db, clock=lambda: clock_s[0])
+    assert not len(await asked.areas())
+    await ground(db)
+    clock_s[0] = 5.0
+    async with db.read() as session:
+        assert await asked.find("柳泉路五十八号", session=session) == []  # answered from what was in memory
+    assert asked._taking is not None
+    await asked._taking
+    async with db.read() as session:
+        [first, *_] = await asked.find("柳泉路五十八号", session=session)
+    assert first.area is not None
+    assert first.area.code == grid(1)
+
+
+async def test_while_the_store_is_away_what_is_in_memory_answers(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock_s = [0.0]
+    asked = City(await _grounded(db), clock=lambda: clock_s[0])
+    place = door(58)
+    assert (await asked.at(place)).narrowest is not None
+
+    def gone(*_: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(db, "read", gone)
+    clock_s[0] = 5.0
+    assert (await asked.at(place)).narrowest is not None
+    with pytest.raises(TimeoutError):
+        await City(db).at(place)
+
+
+async def _grounded(db: Database) -> Database:
+    await ground(db)
+    return db
